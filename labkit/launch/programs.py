@@ -254,13 +254,10 @@ class Running:
             cpu_s = max(used.cpu_user_s + used.cpu_system_s - self.start_cpu_s, 0.0)
             percent = None if server.cpu_s is None else 100 * server.cpu_s / own.wall_s
             figures = {"cpu_us_per_request": 1e6 * cpu_s / done}
-            measured = msgspec.structs.replace(
-                measured,
-                counts=Counts(planned=done, sent=done, ok=own.ok, failed=failed),
-                wall_s=own.wall_s,
-                client=None if self.rival else measured.client,
-                server=msgspec.structs.replace(server, cpu_percent=percent),
-            )
+            parts: dict[str, Any] = {"client": None} if self.rival else {}
+            parts["counts"] = Counts(planned=done, sent=done, ok=own.ok, failed=failed)
+            parts["server"] = msgspec.structs.replace(server, cpu_percent=percent)
+            measured = msgspec.structs.replace(measured, wall_s=own.wall_s, **parts)
         wrote = {name: ended[name][-MAX_STORED:] for name in ("output", "errors")}
         program = {"name": Path(self.words[0]).name, "version": self.version, **wrote}
         effective = {"program": program | {"status": ended["status"]}}

@@ -244,12 +244,8 @@ async def observe_backlog(run: ScenarioRun) -> Backlog:
     turns.min_wait_s = WATCHED_S
     count, cpu_s, start_s = turns.count, process_time(), turns.time()
     await asyncio.sleep(WATCHED_S)
-    return Backlog(
-        waiting=waiting,
-        turns=turns.count - count,
-        cpu_s=process_time() - cpu_s,
-        duration_s=turns.time() - start_s,
-    )
+    turned, used_s, took_s = turns.count - count, process_time() - cpu_s, turns.time() - start_s
+    return Backlog(waiting=waiting, turns=turned, cpu_s=used_s, duration_s=took_s)
 
 
 # Can its caller know that items failed? The plan: describe what the strategy returned with failing

@@ -65,13 +65,10 @@ class Psycopg(postgres.PostgresClient[PsycopgTransport]):
             all_there.wait()
         limit_s = self.settings.command_timeout_s
         options = f"-c statement_timeout={max(round(1_000 * limit_s), 1)}" if limit_s else ""
+        within_s = max(round(self.settings.connect_timeout_s), 1)
+        how: dict[str, Any] = {"autocommit": True, "connect_timeout": within_s, "options": options}
         try:
-            connection = psycopg.connect(
-                self.to.url,
-                autocommit=True,
-                connect_timeout=max(round(self.settings.connect_timeout_s), 1),
-                options=options,
-            )
+            connection = psycopg.connect(self.to.url, **how)
         except psycopg.OperationalError as error:
             if isinstance(error, psycopg.errors.ConnectionTimeout) or postgres.FULL in str(error):
                 raise
