@@ -201,7 +201,12 @@ def prepare(folder: Path, *, restore: bool = False, source: Path | None = None) 
     }
     start = f"workspace is {str(folder)!r}"
     try:
-        workspace = _checked(folder, start)
+        workspace = folder.expanduser().resolve()
+        package, own = Path(paths.__file__).resolve().parent, paths.notebooks().resolve()
+        if workspace.exists() and not workspace.is_dir():
+            raise BadInput(f"{start}: it is a file; name a folder, or one that is not there yet")
+        if {package, own} & {workspace, *workspace.parents} or workspace == paths.CHECKOUT:
+            raise refusal("own-folder", start=start)
         workspace.mkdir(parents=True, exist_ok=True)
         return CopySummary(folder=workspace, steps=_copy(workspace, files, restore))
     except OSError as error:
@@ -209,17 +214,6 @@ def prepare(folder: Path, *, restore: bool = False, source: Path | None = None) 
             raise LabError(paths.sentence("disk-full", start=start)) from None
         why = f"{error.strerror} at {error.filename}" if error.filename else error.strerror
         raise refusal("workspace", start=start, why=why) from None
-
-
-def _checked(folder: Path, start: str) -> Path:
-    """Return the folder itself, links followed; raise `BadInput` where it can be no workspace."""
-    place = folder.expanduser().resolve()
-    if place.exists() and not place.is_dir():
-        raise BadInput(f"{start}: it is a file; name a folder, or one that is not there yet")
-    package, own = Path(paths.__file__).resolve().parent, paths.notebooks().resolve()
-    if place in (paths.CHECKOUT, package, own) or {package, own} & set(place.parents):
-        raise refusal("own-folder", start=start)
-    return place
 
 
 def _copy(workspace: Path, files: Mapping[str, bytes], restore: bool) -> list[CopyStep]:
