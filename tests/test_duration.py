@@ -189,7 +189,7 @@ def test_a_warm_up_sends_items_behind_those_of_the_trial_and_cancels_none(
         if item % 10 == 3:
             raise OSError
 
-    found = virtually(duration.warm_up(trial, strategy, fetch, math.inf))
+    found = virtually(duration.warm_up(trial, strategy, fetch, math.inf, None, delays.Share()))
     assert sorted(ended) == [trial.requests + item for item in range(sent)]
     assert (found.requests, found.failed) == (sent, sum(n % 10 == 3 for n in ended))
     assert found.wall_s > 0

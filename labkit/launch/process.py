@@ -78,9 +78,8 @@ class Child:
         if not WATCH.children:  # the first one of this process
             paths.sweep()
         with contextlib.ExitStack() as files, _on_core(core):
-            self.out, self.errors = [
-                files.enter_context(tempfile.TemporaryFile()) for _ in ("output", "errors")
-            ]
+            new = tempfile.TemporaryFile
+            self.out, self.errors = files.enter_context(new()), files.enter_context(new())
             self._started = time.perf_counter()
             self._popen = subprocess.Popen(  # noqa: S603  # our own, or a load generator by name
                 [*_ONCE_MARKED, *words] if stranger else words,

@@ -147,20 +147,15 @@ def staged(limits: Sequence[Stage], counts: StageCounts, share: Share = WHOLE) -
 # Rejected: to go on without a break and to leave out what began before, as each figure would need a
 # branch for each request.
 async def warm_up(
-    trial: Trial,
-    strategy: Strategy,
-    fetch: Fetch,
-    per_second: float,
-    raises: bool | None = None,
-    share: Share = WHOLE,
+    trial: Trial, strategy: Strategy, fetch: Fetch, rps: float, raises: bool | None, share: Share
 ) -> Warmup:
-    """Make the calls of the workload's warm-up, at most so many a second over all clients."""
+    """Make the calls of the workload's warm-up, at most `rps` a second over all clients."""
     from labkit.measured.transports import paced
 
-    per_second = min(per_second, trial.workload.mean_rps)
+    rps = min(rps, trial.workload.mean_rps)
     lasts_s, requests = trial.workload.warms
     if trial.workload.is_open:
-        requests = requests or math.ceil(lasts_s * per_second)
+        requests = requests or math.ceil(lasts_s * rps)
     of_all, slots = requests or trial.requests, share.part(trial.slots)
     meter = Meter(of_all, lambda error: "", Window(None), raises=raises, share=share)
     timed = TimedItems(meter, lasts_s, stages=True)
@@ -171,8 +166,8 @@ async def warm_up(
         return await fetch(trial.requests + item)
 
     call = counted(behind, meter)
-    if per_second < math.inf:
-        call = paced(call, per_second / share.of, limit=slots, most=meter.planned)
+    if rps < math.inf:
+        call = paced(call, rps / share.of, limit=slots, most=meter.planned)
     with contextlib.suppress(Exception):  # the trial notes it, as it fails there as well
         await strategy(call, meter.items if requests else timed, slots)
     meter.window.close()

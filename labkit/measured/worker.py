@@ -208,8 +208,8 @@ async def _measure(job: Job, target: Reached, trial: Trial, strategy: Strategy) 
     async with opened as fetch:
         warmed, call = None, fetch
         if workload.warmup is not None:
-            per_second = MAX_REMOTE_RPS if trial.is_remote else math.inf
-            warmed = await warm_up(trial, strategy, fetch, per_second, job.raises, share)
+            rps = MAX_REMOTE_RPS if trial.is_remote else math.inf
+            warmed = await warm_up(trial, strategy, fetch, rps, job.raises, share)
             opened.forget()
             forget_own_peak()
         pids = target.pids or target.pid

@@ -298,8 +298,7 @@ class Window:
         }
         if crowded:
             self._read["core_idle_s"] = partial(interference.idle_s, own)
-        self._before: dict[str, float | None] = {}
-        self._after: dict[str, float | None] = {}
+        self._before, self._after = dict[str, float | None](), dict[str, float | None]()
         self._cpu_s: list[tuple[float, float]] = []
 
     def start(self) -> None:
