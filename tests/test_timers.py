@@ -128,6 +128,7 @@ def test_report_is_a_table_of_text_and_rows_make_a_frame(clock: Clock) -> None:
     assert head.split()[:2] == ["name", "count"]
     assert line.split()[:4] == ["page", "2", "2.000", "1,000.000"]
     assert line.endswith("  1,500.000")
+    assert (head[:12], line[:12]) == ("name  count ", "page      2 ")
     assert repr(timers) == timers.report()
     assert list(pd.DataFrame(timers.rows()).columns)[:3] == ["name", "count", "total_s"]
 
