@@ -20,7 +20,7 @@ from labkit.lab.doctor import Machine, MachineCheck, Status
 from labkit.launch import environment
 from labkit.record.codes import CODES
 
-command = described(commands.doctor, "doctor")
+command = described(commands.doctor, "doctor", commands.doctor)
 
 
 def found(name: str, of: Machine) -> MachineCheck | None:

@@ -28,7 +28,7 @@ UNCOUNTED = SimpleNamespace(**vars(NEEDS[0]) | {"name": "12_the_ledger", "worksh
 LAB, KERNEL = ("4.6.6", False, 0.9), (f"runs {sys.prefix}", False, 1.26)
 TAKES = "scale workshop will take about 60 minutes of computing in all"
 DIED = {"tried": {"record": TrialFailed("it died")}}
-command = described(commands.doctor, "doctor")
+command = described(commands.doctor, "doctor", commands.doctor)
 
 
 def measured(ok: int = 2_000, cpu_us: float | None = 100.0, efficiency: float = 0.95) -> Record:

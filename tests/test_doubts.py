@@ -32,6 +32,8 @@ MEASURED = (
 )
 # The header Date of an answer tells the time of day; no duration is taken from it.
 DATES = {"engine.py": {"time.time"}}
+# Requests to a remote host are spaced by the clock that sleeping has; nothing is measured by it.
+PACED = {"transports/__init__.py": {".time"}}
 ARMS = {"gather": {"wall_s": 10.0}, "queue": {"wall_s": 12.0}}
 
 
@@ -190,7 +192,8 @@ def test_measured_code_reads_no_wall_clock_and_not_the_loops(name: str) -> None:
     for file in files:
         read = _clocks_read(ast.parse(file.read_text(encoding="utf-8")))
         wrong = {"time.time", "time.time_ns", ".time", ".now", ".utcnow"} & read
-        assert wrong <= DATES.get(file.name, set()), file
+        paced = PACED.get(f"{file.parent.name}/{file.name}", set())
+        assert wrong <= DATES.get(file.name, paced), file
         assert not {one for one in read if one.startswith("datetime.")}, file
 
 

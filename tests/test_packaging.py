@@ -147,7 +147,7 @@ def test_each_sentence_that_the_code_names_is_there_and_each_that_is_there_is_na
     there = tomllib.loads((ROOT / "data" / f"{what}s.toml").read_text("utf-8"))
 
     assert {*re.findall(rf'\b{what}\(\s*"([^"]+)"', text)} <= there.keys()
-    begun = tuple(re.findall(rf'\b{what}\(\s*f"([^"{{]+)', text))
+    begun = tuple(re.findall(rf'(?:\b{what}\(\s*f|_refuse_first\(\s*)"([^"{{]+)', text))
     assert [one for one in there if f'"{one}"' not in text and not one.startswith(begun)] == []
 
 

@@ -85,6 +85,7 @@ OTHERS: dict[str, Values] = {
         ["", "PYTHONMALLOC=", "PYTHONMALLOC=debug GLIBC_TUNABLES=a=b:c"],
         NO_VARIABLES,
     ),
+    "serve.on": ([None], [1]),
     "trial.python": ([None, "3.13", "3.13t", "pypy3", "~/bin/python"], ["thirteen", "-c", 3.1]),
     "trial.program": ([None, "a {url} {{b}}"], ["", "a | b", "a 'b", "{x}", "{", *NOT_TEXT]),
     "trial.packages": (["", "aiohttp==3.9.5 six"], ["-r x", "six --pre", None, 5]),

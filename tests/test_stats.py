@@ -50,7 +50,7 @@ def unmeasured(**changes: Any) -> Record:
 def test_each_metric_stands_in_a_whole_record(name: str) -> None:
     late = {"p50": 0.001, "p99": 0.002, "max": 0.01}
     figures: dict[str, Any] = {"client.waited_percent": 0.0, "server.delay_error_s": late}
-    figures |= {"arrivals": arrivals(), "phases": phases()}
+    figures |= {"arrivals": arrivals(), "phases": phases(), "start_skew_s": 0.01}
     assert math.isfinite(stats.METRICS[name].of(make_record(settings={"delay": "0.02"}, **figures)))
 
 

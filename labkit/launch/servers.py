@@ -93,7 +93,7 @@ def target_of(
     if isinstance(target, Command):
         return _commanded(target, core)
     # The target's own settings, and those that only its process has.
-    settings, start = {**ready.asked["target"], "core": core}, process.start
+    settings, start = {**ready.asked["target"], "core": core}, None
     kind, on = settings.pop("kind"), settings.pop("on", None)
     if ready.cluster is not None and on is not None:
         cores = [*[None] * ready.trial.clients, core]
@@ -112,14 +112,15 @@ def target_of(
 async def _started(
     kind: str,
     settings: dict[str, Any],
-    start: Callable[..., Child] = process.start,
+    start: Callable[..., Child] | None = None,
     trial: Trial | None = None,
 ) -> AsyncIterator[Served]:
     """Start a target, and wait until it accepts connections and announces its URL.
 
     Raises `BadInput` where it has no room for the trial.
     """
-    child = start(f"labkit.measured.targets.{kind}", msgspec.json.encode(settings).decode())
+    start, told = start or process.start, msgspec.json.encode(settings).decode()
+    child = start(f"labkit.measured.targets.{kind}", told)
     try:
         late = f"the target announced nothing for {START_S:.0f} s"
         line = await child.first_line(START_S, late, "the target did not start")
