@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import psutil
 import pytest
@@ -35,6 +36,7 @@ def dask_client() -> Iterator[Any]:
     quiet = {"dashboard_address": None, "silence_logs": 50}
     hidden = {"dashboard": False, "dashboard_address": "127.0.0.1:0"}
     with (
+        mock.patch.dict(os.environ),  # Dask sets some for its workers
         distributed.LocalCluster(processes=True, scheduler_kwargs=hidden, **how, **quiet) as there,
         distributed.Client(there) as client,
     ):
@@ -75,10 +77,12 @@ async def test_a_worker_that_dies_takes_its_share_and_leaves_nothing(store: Path
 
     before = {*psutil.Process().children(recursive=True)}
     trial, killing = TRIAL.replace(requests=400, delay="0.05"), Killing()
+    os.environ.pop("MALLOC_TRIM_THRESHOLD_", None)
     with pytest.raises(
         TrialFailed, match=r"client [01] of 2 died.* on worker . at tcp://127"
     ) as lost:
         await lab.run(trial, on="local:2", reporter=killing)
+    assert "MALLOC_TRIM_THRESHOLD_" not in os.environ
 
     record = lost.value.record
     assert record is not None

@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import secrets
 import time
 from collections import Counter
@@ -416,8 +417,13 @@ async def _local(workers: int) -> AsyncIterator[str]:
     dask, distributed, how = import_module("dask"), import_module("distributed"), paths.table(FILE)
     with paths.temporary_folder("cluster") as (folder, _), dask.config.set(how["config"]):
         how = {**how["local"], "dashboard_address": None, "local_directory": str(folder)}
-        async with distributed.LocalCluster(n_workers=workers, **how) as started:
-            yield started.scheduler_address
+        there = {*os.environ}
+        try:
+            async with distributed.LocalCluster(n_workers=workers, **how) as started:
+                yield started.scheduler_address
+        finally:  # what Dask sets for its workers, it sets in this process
+            for name in {*os.environ} - there:
+                del os.environ[name]
 
 
 def _check_closed(what: str, address: str, is_encrypted: bool = True) -> None:
