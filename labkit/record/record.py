@@ -208,8 +208,8 @@ class OneClient(Struct, frozen=True, kw_only=True):
     """One of several clients of a trial, which had every n-th item: its part of the measurement.
 
     `first_send_s` is counted from the first send of all. `place` is the worker of a cluster that
-    ran it. `lost` says how its process died: then
-    `counts` are what it reported last, and nothing else is known.
+    ran it. `lost` says how its process died: then `counts` are what it reported last, and nothing
+    else is known.
     """
 
     counts: Counts
