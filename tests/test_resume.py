@@ -16,7 +16,7 @@ from machines import checks
 
 import labkit as lab
 from labkit.errors import BadInput, LabError
-from labkit.lab import runner
+from labkit.lab import runner, written_plan
 from labkit.lab.progress import Lines, Reporter
 from labkit.record.record import Record
 from labkit.record.store import Store
@@ -157,6 +157,11 @@ async def test_what_is_no_longer_the_study_is_refused(machine: Machine, monkeypa
     [study] = store.plans.ids()
     with pytest.raises(LabError, match="no record has the id 'nope'"):
         await lab.resume("nope")
+    with (
+        written_plan.claimed(store, study),
+        pytest.raises(BadInput, match="runs in another process already"),
+    ):
+        await lab.resume()
     file = store.plans.folder / f"{study}.json"
     whole = file.read_bytes()
     file.write_bytes(whole.replace(b'"steps":[[', b'"steps":[[1,0],['))

@@ -335,19 +335,20 @@ async def resume(
     planned = written_plan.find(into := where.get("store") or Store(), study)
     asked, how, kind = planned.asked, planned.asked["how"], planned.experiment
     baseline = asked["baseline"] and Baseline(**asked["baseline"])
-    resumed = Resumed(planned, into.of_study(planned.study), anyway)
-    if "file" in asked:
-        # A file that comes with the lab is no stranger's: the plan's has to be the same.
-        ours = asked["name"] in study_file.names() and not how["programs"]
-        stated = msgspec.convert(asked["file"], StudyFile)
-        file = study_file.load(asked["name"]) if ours else stated
-        arms_of = file.plan(how["scale"], 1, programs=how["programs"]).arms.items()
-        _check_commands(arms_of, ours or allow_commands)
-        found: Study = await run_file(file, study=resumed, asked=asked, **how, **where)
-        found.changes = gate.changes(found.records, _earlier(baseline, where), [])
-        return found
-    arms = planned.trials(mine, allow_remote=allow_remote, allow_commands=allow_commands)
-    return await _compared(stored.study_of, kind, arms, baseline, where, resumed, **how)
+    with written_plan.claimed(into, planned.study):
+        resumed = Resumed(planned, into.of_study(planned.study), anyway)
+        if "file" in asked:
+            # A file that comes with the lab is no stranger's: the plan's has to be the same.
+            ours = asked["name"] in study_file.names() and not how["programs"]
+            stated = msgspec.convert(asked["file"], StudyFile)
+            file = study_file.load(asked["name"]) if ours else stated
+            arms_of = file.plan(how["scale"], 1, programs=how["programs"]).arms.items()
+            _check_commands(arms_of, ours or allow_commands)
+            found: Study = await run_file(file, study=resumed, asked=asked, **how, **where)
+            found.changes = gate.changes(found.records, _earlier(baseline, where), [])
+            return found
+        arms = planned.trials(mine, allow_remote=allow_remote, allow_commands=allow_commands)
+        return await _compared(stored.study_of, kind, arms, baseline, where, resumed, **how)
 
 
 @awaited

@@ -129,11 +129,13 @@ async def run_all(
 
     reporting = progress.reporting(show, len(todo), stored_now)
     clients = max((one.trial.clients for one in ready.values()), default=1)
-    with reporting, process.WATCH, cores.reserved(clients=clients):
+    mine = cores.reserved(clients=clients)
+    with reporting, process.WATCH, mine, contextlib.ExitStack() as stack:
         for there in [one.environment for one in ready.values() if one.environment]:
             await there.build(show.announce)
         if now and not resumed:
             into.plans.put(now.study, msgspec.json.encode(now))
+            stack.enter_context(written_plan.claimed(into, now.study))
         # A host runs other guests for half a minute at a time or so, and a baseline is not
         # interleaved with what stands beside it. So runs that it stole from are made again at the
         # end, as many as were planned in all, and of both the one counts that it stole less from.

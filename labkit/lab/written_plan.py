@@ -7,13 +7,17 @@ and what is to be alike for all runs (the machine, versions, a digest of each fi
 The study is resumed by asking for the same again, and what that gives must be the plan. How far it
 came is written nowhere: its records say so, each of which is there whole or not at all.
 
+Two that ran it at once would make each run twice. So whoever runs it holds a lock on that file,
+which the kernel takes back however the process ends.
+
 Rejected: a journal of the steps, which would be a second truth beside the records.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+import fcntl
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from hashlib import file_digest
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -138,6 +142,19 @@ def draw_up(steps: Sequence[Step], study: str, kind: str, asked: dict[str, Any])
                 alike[str(path)] = file_digest(file, "sha256").hexdigest()[:12]
     places = [(step.arm, step.repeat) for step in steps]
     return WrittenPlan(study, kind, asked, arms, places, alike)
+
+
+@contextmanager
+def claimed(store: Store, study: str) -> Iterator[None]:
+    """Keep others from running a study meanwhile. Raises `BadInput` where another process does."""
+    with (store.plans.folder / f"{study}.json").open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise refusal("study-runs", study=study) from None
+        except OSError:  # a file system without locks
+            pass
+        yield
 
 
 def find(store: Store, name: str) -> WrittenPlan:
