@@ -97,12 +97,10 @@ async def run_all(
     """
     into, show = store or Store(), reporter or progress.default()
     resumed, study = (study, study.plan.study) if isinstance(study, Resumed) else (None, study)
-    before, records = finished(resumed.before if resumed else ()), dict[int, Record]()
-    places = {(str(step.axes), step.repeat): n for n, step in enumerate(steps)}
-    for one in before:
-        if (n := places.get((str(one.axes), one.repeat))) is not None:
-            records[n] = max(one, records.get(n, one), key=codes.preferred)
-    todo, again = [n for n in places.values() if n not in records], len(before) - len(records)
+    before = finished(resumed.before if resumed else ())
+    records = _by_step(steps, before)
+    todo = [n for n in range(len(steps)) if n not in records]
+    again = len(before) - len(records)
     if resumed and not todo and len(steps) == len(resumed.plan.steps):
         show.announce(paths.sentence("complete", plan=resumed.plan, n=len(steps)))
         return sorted(records.values(), key=lambda record: (record.arm, record.order))
@@ -152,6 +150,16 @@ async def run_all(
             if todo:
                 show.again(len(todo))
     return sorted(records.values(), key=lambda record: (record.arm, record.order))
+
+
+def _by_step(steps: Sequence[Step], before: Sequence[Record]) -> dict[int, Record]:
+    """Return, by its number, the record that counts of each step that ran before."""
+    places = {(str(step.axes), step.repeat): n for n, step in enumerate(steps)}
+    found = dict[int, Record]()
+    for one in before:
+        if (n := places.get((str(one.axes), one.repeat))) is not None:
+            found[n] = max(one, found.get(n, one), key=codes.preferred)
+    return found
 
 
 @dataclass
