@@ -279,11 +279,13 @@ def _timeline(lines: Sequence[_Line]) -> Timeline:
     total, known = {name: [0.0] * rows for name in _COLUMNS}, {*_COLUMNS}
     for t_s, columns in lines:
         known &= columns.keys()
-        # Place 0 is the 0: before the first row, and of what is no level behind the last one.
+        # Place 0 is the 0: of what is no level, before the first row and behind the last one.
+        # Before its first row a level is that row's: the process is there, and waits to begin.
         now = [*map(bisect_right, repeat(t_s), grid)]
         end = bisect_right(grid, t_s[-1] + 2 * SAME_S)
         used = now[:end] + [0] * (rows - end)
-        levels, others = (operator.itemgetter(*at, 0) for at in (now, used))
+        there = [max(one, 1) for one in now]
+        levels, others = (operator.itemgetter(*at, 0) for at in (there, used))
         for name in columns if t_s is longest[0] else columns.keys() - _OF_SERVER:
             seen = (levels if name in _LEVELS else others)(columns[name])
             add = max if name == "loop_lag_s" else operator.add
