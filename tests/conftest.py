@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from hypothesis import settings
+
+from labkit.spec.trial import OWN
 
 os.environ.setdefault("MPLBACKEND", "Agg")
 
@@ -35,6 +38,13 @@ def pytest_runtest_makereport() -> Generator[None, Any, Any]:
     if "is not installed" in why or "needs " in why:
         report.outcome, report.longrepr = "failed", f"{why}, and may not be skipped here"
     return report
+
+
+@pytest.fixture(autouse=True)
+def _own_strategies() -> Iterator[None]:
+    """Forget the strategies that a test registered, which another would find by their names."""
+    with patch.dict(OWN):
+        yield
 
 
 @pytest.fixture
