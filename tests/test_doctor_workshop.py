@@ -24,7 +24,7 @@ from labkit.record.record import Record
 
 NEEDS = [SimpleNamespace(**one) for one in checks("doctor_workshop.toml", "notebooks")]
 NAMES = checks("doctor_workshop.toml", "names")
-UNCOUNTED = SimpleNamespace(**vars(NEEDS[0]) | {"name": "12_the_ledger", "workshop_minutes": None})
+UNCOUNTED = SimpleNamespace(**vars(NEEDS[0]) | {"name": "33_the_ledger", "workshop_minutes": None})
 LAB, KERNEL = ("4.6.6", False, 0.9), (f"runs {sys.prefix}", False, 1.26)
 TAKES = "scale workshop will take about 60 minutes of computing in all"
 DIED = {"tried": {"record": TrialFailed("it died")}}
@@ -74,7 +74,7 @@ def test_a_slow_one_is_ready_for_smoke(cores: int, cpu_us: Any, minutes: int, re
 def test_notebooks_that_give_no_minutes_are_named() -> None:
     readiness = judged([*NEEDS, UNCOUNTED])
 
-    assert readiness.conclusion() == f"Ready; {TAKES}, besides 12_the_ledger (see its opening)."
+    assert readiness.conclusion() == f"Ready; {TAKES}, besides 33_the_ledger (see its opening)."
 
 
 BROKEN = {"out": "", "status": 1, "errors": "Traceback\nNo module named 'labkit'\n"}
@@ -107,7 +107,7 @@ def test_the_command_reads_what_the_notebooks_need_and_fails_where_one_cannot_ru
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == len(NAMES) + 2
     assert lines[-1].startswith("Ready; scale workshop will take about ")
-    assert "besides 12_the_ledger" in lines[-1]
+    assert "besides 33_the_ledger" in lines[-1]
 
     ending(monkeypatch, BROKEN)
     without = machine(missing=frozenset({"uvloop"}))

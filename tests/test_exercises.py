@@ -56,7 +56,7 @@ SOURCES = [
     if making.solutions(making.loaded(path.read_text(encoding="utf-8")))
 ]
 MADE = sorted((NOTEBOOKS / "exercises").glob("*.ipynb"))
-LEDGER = next(path for path in SOURCES if path.name.startswith("12_"))
+LEDGER = next(path for path in SOURCES if path.name.endswith("_the_ledger.ipynb"))
 FLAGS = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
 
 for_each_notebook = pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
@@ -425,7 +425,7 @@ def test_a_file_may_be_written_to_in_a_thread() -> None:
             total += await asyncio.to_thread(file.write, chunk)
         return total
 
-    checked = lab.check("ex-06-2", pass_on)
+    checked = lab.check("ex-14-2", pass_on)
 
     assert checked, checked
 
@@ -444,7 +444,7 @@ def test_a_lock_where_none_is_needed_is_no_fault() -> None:
 
         return get
 
-    assert lab.check("ex-09-2", shared)
+    assert lab.check("ex-17-2", shared)
 
 
 def test_what_never_ends_is_stopped_and_a_thread_that_does_not_is_left(

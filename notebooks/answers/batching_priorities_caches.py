@@ -1,4 +1,4 @@
-"""Exercises of `09_batching_priorities_caches`."""
+"""Exercises of `17_batching_priorities_caches`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ARRIVED = ((2, "A"), (1, "B"), (2, "C"), (1, "D"), (0, "E"), (1, "F"))
 LOAD_S, MISSING = 1.0, "missing"
 
 
-@exercise("ex-09-1")
+@exercise("ex-17-1")
 def batches_that_do_not_fill(answer: object) -> str:
     """Check the round trips, and the least time in seconds, of lookups by few callers."""
     trips, seconds = grading.listed(answer, 2, "numbers: round trips, and seconds")
@@ -50,7 +50,7 @@ def batches_that_do_not_fill(answer: object) -> str:
     )
 
 
-@exercise("ex-09-2")
+@exercise("ex-17-2")
 def one_load_for_all(answer: object) -> str:
     """Check a function that makes a `get` whose callers share a load that is under way."""
     shared = grading.function(answer, "(load)")
@@ -136,7 +136,7 @@ async def _outlives(loads: _Loads) -> None:
         raise Wrong("the caller who came first left, and took the load along from the others")
 
 
-@exercise("ex-09-3")
+@exercise("ex-17-3")
 def order_of_a_line(answer: object) -> str:
     """Check the order in which requests begin on one place, by rank and fair among equals."""
     letters = "".join(answer) if isinstance(answer, list | tuple) else answer

@@ -1,4 +1,4 @@
-"""Exercises of `06_bytes_on_the_wire`."""
+"""Exercises of `14_bytes_on_the_wire`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ BODY_BYTES = 13_015
 CHUNK_BYTES, CHUNKS = 4_096, 40
 
 
-@exercise("ex-06-1")
+@exercise("ex-14-1")
 def rate_that_breaks_even(answer: object) -> str:
     """Check the rate of a link below which a coding pays, in megabytes per second."""
     saved = PLAIN_BYTES - PACKED_BYTES
@@ -59,7 +59,7 @@ class _File:
         return len(data)
 
 
-@exercise("ex-06-2")
+@exercise("ex-14-2")
 def pass_on_what_comes(answer: object) -> str:
     """Check a coroutine function that writes chunks to a file, keeps none, and counts bytes."""
     pass_on = grading.function(answer, "(chunks, file)", is_async=True)
@@ -88,7 +88,7 @@ async def _chunks(kind: type[_Chunk]) -> AsyncIterator[bytes]:
         yield kind(bytes([number]) * (CHUNK_BYTES if number < CHUNKS - 1 else 100))
 
 
-@exercise("ex-06-3")
+@exercise("ex-14-3")
 def small_on_the_wire(answer: object) -> str:
     """Check a run whose bodies had at most a tenth of their bytes on the wire."""
     record = grading.record(answer)

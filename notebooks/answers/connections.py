@@ -1,4 +1,4 @@
-"""Exercises of `04_connections`."""
+"""Exercises of `10_connections`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ THINK_OF = (
 )
 
 
-@exercise("ex-04-1")
+@exercise("ex-10-1")
 def times_with_and_without(answer: object) -> str:
     """Check the times of a client that connects for each request and of one that does not."""
     fresh, kept = (grading.number(one, "seconds") for one in grading.listed(answer, 2, "times"))
@@ -52,7 +52,7 @@ def _about(which: str, value: float, right: float, mistakes: dict[float, str]) -
         raise Wrong(says if named else f"{which}: {says[0].lower()}{says[1:]}") from None
 
 
-@exercise("ex-04-2")
+@exercise("ex-10-2")
 def one_session_and_no_reuse(answer: object) -> str:
     """Check a run with one session in which every request opened a connection."""
     record = grading.record(answer)
@@ -75,7 +75,7 @@ def one_session_and_no_reuse(answer: object) -> str:
     )
 
 
-@exercise("ex-04-3")
+@exercise("ex-10-3")
 def causes_of_phases(answer: object) -> str:
     """Check what four clients suffer from, by their phases."""
     grading.match_words(answer, CAUSED, THINK_OF, among=CAUSES)

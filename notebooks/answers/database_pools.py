@@ -1,4 +1,4 @@
-"""Exercises of `08_database_pools`."""
+"""Exercises of `21_database_pools`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ THINK_OF = (
 BOUND_RPS, QUERY_S = 2_000.0, 0.004
 
 
-@exercise("ex-08-1")
+@exercise("ex-21-1")
 def connections_in_use(answer: object) -> str:
     """Check how many connections are in use on average."""
     in_queries = sum(QUERIES_S)
@@ -41,7 +41,7 @@ def connections_in_use(answer: object) -> str:
     )
 
 
-@exercise("ex-08-2")
+@exercise("ex-21-2")
 def what_is_exhausted(answer: object) -> str:
     """Check the cause behind each of five readings."""
     grading.match_words(answer, READ, THINK_OF, among=CAUSES, of="causes")
@@ -51,7 +51,7 @@ def what_is_exhausted(answer: object) -> str:
     )
 
 
-@exercise("ex-08-3")
+@exercise("ex-21-3")
 def trial_of_a_bound(answer: object) -> str:
     """Check a trial whose queries wait on the server only, at a rate of at most 2,000 a second."""
     trial = grading.trial(answer)

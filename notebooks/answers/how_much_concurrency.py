@@ -1,4 +1,4 @@
-"""Exercises of `05_how_much_concurrency`."""
+"""Exercises of `11_how_much_concurrency`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SWEEPS: tuple[dict[int, float], ...] = (
 )
 
 
-@exercise("ex-05-1")
+@exercise("ex-11-1")
 def in_flight_for_a_rate(answer: object) -> str:
     """Check how many requests have to be in flight for a rate, by Little's law."""
     mistakes = {
@@ -34,7 +34,7 @@ def in_flight_for_a_rate(answer: object) -> str:
     )
 
 
-@exercise("ex-05-2")
+@exercise("ex-11-2")
 def in_the_hidden_line(answer: object) -> str:
     """Check how many requests stand in a line that the server does not see."""
     begun = SEEN_RATE * MEAN_S
@@ -54,7 +54,7 @@ def in_the_hidden_line(answer: object) -> str:
     )
 
 
-@exercise("ex-05-3")
+@exercise("ex-11-3")
 def knee_of_a_sweep(answer: object) -> str:
     """Check a function that finds the smallest limit whose rate is within 5 % of the best."""
     knee = grading.function(answer, "(rates)")

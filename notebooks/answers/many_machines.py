@@ -1,4 +1,4 @@
-"""Exercises of `17_many_machines`."""
+"""Exercises of `22_many_machines`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TRIED: Sequence[tuple[Sequence[Mapping[int, int]], float]] = (
 )
 
 
-@exercise("ex-17-1")
+@exercise("ex-22-1")
 def averaged_and_merged(answer: object) -> str:
     """Check the p99 of two clients: the average of theirs, and that of all requests."""
     averaged, merged = (
@@ -45,7 +45,7 @@ def averaged_and_merged(answer: object) -> str:
     )
 
 
-@exercise("ex-17-2")
+@exercise("ex-22-2")
 def clients_for_a_rate(answer: object) -> str:
     """Check how many clients a rate needs, each with a core that it does not fill."""
     clients = grading.whole(answer, "clients")
@@ -63,7 +63,7 @@ def clients_for_a_rate(answer: object) -> str:
     )
 
 
-@exercise("ex-17-3")
+@exercise("ex-22-3")
 def percentile_of_all(answer: object) -> str:
     """Check a function that merges the histograms of clients and reads a percentile of it."""
     percentile = grading.function(answer, "(parts, share)")

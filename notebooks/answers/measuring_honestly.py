@@ -1,4 +1,4 @@
-"""Exercises of `11_measuring_honestly`."""
+"""Exercises of `31_measuring_honestly`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LINES: tuple[tuple[list[float], list[float]], ...] = (
 """When each request was due, and how long the server took for each."""
 
 
-@exercise("ex-11-1")
+@exercise("ex-31-1")
 def percentile_of_a_stall(answer: object) -> str:
     """Check the p95 since due of an open workload whose server stood still, in seconds."""
     due_s = SHARE * REQUESTS / RATE
@@ -39,7 +39,7 @@ def percentile_of_a_stall(answer: object) -> str:
     )
 
 
-@exercise("ex-11-2")
+@exercise("ex-31-2")
 def repeats_against_chance(answer: object) -> str:
     """Check how many repeats all lie on one side by chance in fewer than one in a hundred cases."""
     right = next(n for n in range(1, 100) if 2.0 ** (1 - n) < CHANCE)
@@ -65,7 +65,7 @@ def since_due(due: Sequence[float], took: Sequence[float]) -> list[float]:
     return found
 
 
-@exercise("ex-11-3")
+@exercise("ex-31-3")
 def latencies_since_due(answer: object) -> str:
     """Check a function that computes latencies since due from due times and service times."""
     latencies = grading.function(answer, "(due, took)")

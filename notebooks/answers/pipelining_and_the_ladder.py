@@ -1,4 +1,4 @@
-"""Exercises of `07_pipelining_and_the_ladder`."""
+"""Exercises of `16_pipelining_and_the_ladder`."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def done_s(delays: tuple[float, ...], connections: int) -> list[float]:
     return found
 
 
-@exercise("ex-07-1")
+@exercise("ex-16-1")
 def behind_the_slow_one(answer: object) -> str:
     """Check when each of six pipelined requests is answered, in seconds."""
     given = grading.listed(answer, len(DELAYS_S), "times, in seconds")
@@ -82,7 +82,7 @@ def behind_the_slow_one(answer: object) -> str:
     )
 
 
-@exercise("ex-07-2")
+@exercise("ex-16-2")
 def bound_of_a_pipeline(answer: object) -> str:
     """Check the highest rate that so many requests in flight can reach at a depth, a second."""
     mistakes = {
@@ -100,7 +100,7 @@ def bound_of_a_pipeline(answer: object) -> str:
     )
 
 
-@exercise("ex-07-3")
+@exercise("ex-16-3")
 def answers_by_their_order(answer: object) -> str:
     """Check a function that parts the bytes of a pipelined connection into bodies."""
     bodies = grading.function(answer, "(stream)")

@@ -1,4 +1,4 @@
-"""Exercises of `10_profiling`."""
+"""Exercises of `30_profiling`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CALLS, TOTAL_S, WHOLE_S = 50, 6.0, 0.2
 PIECES, AT_MOST = 95, 10
 
 
-@exercise("ex-10-1")
+@exercise("ex-30-1")
 def what_to_look_with(answer: object) -> str:
     """Check which tool answers each of five questions: a profile by one clock, the lag, or none."""
     grading.match_words(answer, RIGHT, THINK_OF, among=LOOKS)
@@ -32,7 +32,7 @@ def what_to_look_with(answer: object) -> str:
     )
 
 
-@exercise("ex-10-2")
+@exercise("ex-30-2")
 def in_progress(answer: object) -> str:
     """Check how many calls were in progress on average."""
     mistakes = {
@@ -50,7 +50,7 @@ def in_progress(answer: object) -> str:
     )
 
 
-@exercise("ex-10-3")
+@exercise("ex-30-3")
 def gives_way(answer: object) -> str:
     """Check a coroutine function that computes all pieces and gives way after at most ten."""
     in_pieces = grading.function(answer, "(compute, pieces)", is_async=True)

@@ -7,7 +7,7 @@ The arena judges strategies too, in a process of its own (`labkit.measured.exam`
 an examination sees what only real time and a real server show (CPU time, a loop that stands still)
 and takes seconds. An exercise has to answer in milliseconds, in the kernel, and judges what its
 task asks. So they differ: ex-01-2 allows no polling at all, where an examination names it only if
-it is hot, and ex-13-2 wants the failed items returned, where an examination asks only whether a
+it is hot, and ex-19-2 wants the failed items returned, where an examination asks only whether a
 caller can know of a failure.
 """
 

@@ -1,4 +1,4 @@
-"""Exercises of `12_the_ledger`."""
+"""Exercises of `33_the_ledger`."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def status(interval: tuple[float, float] | None, band: tuple[float, float]) -> s
     return "refuted" if interval[1] < band[0] or interval[0] > band[1] else "inconclusive"
 
 
-@exercise("ex-12-1")
+@exercise("ex-33-1")
 def statuses_of_intervals(answer: object) -> str:
     """Check the status that follows from each interval and its band."""
     words = grading.words(answer, len(FOUND), among=STATUSES, of="statuses")
@@ -73,7 +73,7 @@ def _why(interval: tuple[float, float] | None, band: tuple[float, float], word: 
     return f"both ends of the interval are {side} the band: is what it shows what was claimed?"
 
 
-@exercise("ex-12-2")
+@exercise("ex-33-2")
 def at_least_one_misses(answer: object) -> str:
     """Check how often at least one of many intervals misses, in percent."""
     none = LEVEL**INTERVALS
@@ -94,7 +94,7 @@ def at_least_one_misses(answer: object) -> str:
     )
 
 
-@exercise("ex-12-3")
+@exercise("ex-33-3")
 def claim_that_counts(answer: object) -> str:
     """Check a claim in TOML: a connector's limit bounds what the server has in flight."""
     if not isinstance(answer, str):

@@ -1,4 +1,4 @@
-"""Exercises of `16_the_time_machine`."""
+"""Exercises of `34_the_time_machine`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ FIELDS = ("{url}", "{requests}", "{limit}")
 OLD_PYTHONS = ("3.6", "3.7")
 
 
-@exercise("ex-16-1")
+@exercise("ex-34-1")
 def factors_of_hardware_and_software(answer: object) -> str:
     """Check by what factor hardware, and by what factor software, lowered the CPU of a request."""
     factors = [grading.number(one, "times") for one in grading.listed(answer, 2, "factors")]
@@ -34,7 +34,7 @@ def factors_of_hardware_and_software(answer: object) -> str:
     )
 
 
-@exercise("ex-16-2")
+@exercise("ex-34-2")
 def requests_that_hide_the_start(answer: object) -> str:
     """Check from how many requests on the start is at most one percent of a program's CPU."""
     requests = grading.number(answer, "requests")
@@ -52,7 +52,7 @@ def requests_that_hide_the_start(answer: object) -> str:
     )
 
 
-@exercise("ex-16-3")
+@exercise("ex-34-3")
 def trial_in_the_software_of_then(answer: object) -> str:
     """Check a trial of a program on the Python and with a version of aiohttp of 2018."""
     trial = grading.trial(answer)

@@ -1,4 +1,4 @@
-"""Exercises of `15_which_client`."""
+"""Exercises of `13_which_client`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ REQUESTS, LIMIT, ANSWER_S, CPU_S = 1_000, 20, 0.008, (0.25e-3, 1e-3)
 MIN_REQUESTS, MAX_LIMIT = 50, 10
 
 
-@exercise("ex-15-1")
+@exercise("ex-13-1")
 def least_times_of_two(answer: object) -> str:
     """Check the least times of two clients: of the server's delays, or of their own CPU."""
     times = [grading.number(one, "seconds") for one in grading.listed(answer, 2, "times")]
@@ -34,7 +34,7 @@ def least_times_of_two(answer: object) -> str:
     )
 
 
-@exercise("ex-15-2")
+@exercise("ex-13-2")
 def own_client_that_reuses(answer: object) -> str:
     """Check a run of a client of the learner's own that keeps its connections."""
     record = grading.record(answer)

@@ -1,4 +1,4 @@
-"""Exercises of `14_your_own_service`."""
+"""Exercises of `20_your_own_service`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ THINK_OF = (
 ITEM, RATE = 7, 50
 
 
-@exercise("ex-14-1")
+@exercise("ex-20-1")
 def words_of_ratios(answer: object) -> str:
     """Check what four ratios to a baseline show, with a tolerance of 5 %."""
     grading.match_words(answer, SHOWN, THINK_OF, among=WORDS)
@@ -28,7 +28,7 @@ def words_of_ratios(answer: object) -> str:
     )
 
 
-@exercise("ex-14-2")
+@exercise("ex-20-2")
 def orders_at_a_rate(answer: object) -> str:
     """Check a trial that posts an order for each item, at a rate."""
     from labkit.launch import request_files

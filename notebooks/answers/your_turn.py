@@ -1,4 +1,4 @@
-"""Exercises of `13_your_turn`."""
+"""Exercises of `19_your_turn`."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ ITEMS, LIMIT, FAILING = 24, 4, (0, 7, 8, 23)
 MAX_REQUESTS = 100
 
 
-@exercise("ex-13-1")
+@exercise("ex-19-1")
 def faults_by_reading(answer: object) -> str:
     """Check the fault of each of five loops, by its code."""
     grading.match_words(answer, FAULTS, THINK_OF, among=CODES, of="codes")
@@ -46,7 +46,7 @@ def faults_by_reading(answer: object) -> str:
     )
 
 
-@exercise("ex-13-2")
+@exercise("ex-19-2")
 def tells_what_failed(answer: object) -> str:
     """Check a strategy without a decorator that survives failing items and returns them."""
     done = schedules.check_schedule(
@@ -74,7 +74,7 @@ def _check_report(returned: object) -> None:
         raise Wrong(f"it returns {grading.shown(returned)}: which items failed, all of them?")
 
 
-@exercise("ex-13-3")
+@exercise("ex-19-3")
 def hides_the_rounds(answer: object) -> str:
     """Check a trial in which going in rounds costs nothing, so that the board cannot show it."""
     trial = grading.trial(answer)

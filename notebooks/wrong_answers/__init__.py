@@ -30,5 +30,5 @@ def made(answer: Any) -> Any:
 def every() -> list[tuple[str, Any, str]]:
     values = tomllib.loads((FOLDER / "values.toml").read_text(encoding="utf-8"))
     listed = [(name, made(one), words) for name, found in values.items() for one, words in found]
-    two = ("ex-12-3", CLAIM + CLAIM.replace("connector-limit", "other"), "2 claims")
+    two = ("ex-33-3", CLAIM + CLAIM.replace("connector-limit", "other"), "2 claims")
     return [*listed, two, *coroutines.WRONG, *functions.WRONG]
