@@ -157,8 +157,7 @@ class WireConnection(asyncio.Protocol):
         """Called by the loop once connected."""
         self._transport = cast(asyncio.Transport, transport)
         # A loop may write each request at once: those of one turn go out together.
-        write = self._write_soon if self._but_one else self._transport.write
-        self.write = self._reader.noting(write)
+        self.write = self._write_soon if self._but_one else self._transport.write
         self._client.connections.add(self)
         self._ready.append(self)
 
