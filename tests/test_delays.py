@@ -319,6 +319,22 @@ def test_the_floor_of_an_expression_is_that_of_its_draws(text: str) -> None:
     assert floor_and_bound_of(delay, 3, 50, 7) == pytest.approx(both)
 
 
+@pytest.mark.parametrize("text", ["1", "randint(0,3)"])
+def test_the_floor_of_several_clients_is_that_of_the_last_to_end(text: str) -> None:
+    delay = parse(text)
+    drawn = [delay.draw(3, str(item)) for item in range(10)]
+    # Three slots of two clients: two and one of them.
+    each = [floor_s(drawn[::2], 2), floor_s(drawn[1::2], 1)]
+
+    floor, bound = floor_and_bound_of(delay, 3, 10, 3, clients=2)
+    assert floor == max(each) > min(each)
+    assert bound == pytest.approx(floor_and_bound(drawn, 3)[1])
+
+
+def test_a_share_is_the_whole_unless_it_is_said() -> None:
+    assert [*delays.Share().items(3)] == [0, 1, 2]
+
+
 def test_the_floor_in_this_order_is_no_least_time_and_the_bound_is_what_none_beats() -> None:
     # Longest first takes 6; in the order given the long one begins last.
     assert floor_s([1, 1, 1, 1, 1, 1, 6], 2) == 9

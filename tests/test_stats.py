@@ -13,11 +13,12 @@ from hdrh.histogram import HdrHistogram
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from machines import checks
+from msgspec import structs
 
 from labkit import stats
 from labkit.errors import BadInput, RecordDamaged
 from labkit.record import histogram as latency
-from labkit.record.record import Counts, Record, Timeline
+from labkit.record.record import Counts, OneClient, Record, Timeline
 from labkit.stats import frames, metrics
 from lesson_charts import corrected
 from tests.factories import arrivals, encoded, histogram, make_record, make_study, phases
@@ -124,6 +125,17 @@ def test_a_record_counts_by_what_nobody_else_set(
     record, why = make_record(settings=settings, **changes), why.format(metrics.SERVER_BOUND)
     assert metrics.doubt(record, measure) == why
     assert metrics.doubt(record, measure, of_client=False) == why.replace(metrics.SERVER_BOUND, "")
+
+
+def test_of_several_clients_the_busiest_says_if_they_had_time_to_spare() -> None:
+    one = make_record(settings={"delay": "0", "limit": 10}, **{"server.cpu_percent": 20.0})
+    assert one.client
+    clients = [
+        OneClient(counts=one.counts, client=structs.replace(one.client, cpu_percent=percent))
+        for percent in (10.0, 69.0, 95.0)
+    ]
+    for several, why in ((clients, ""), (clients[:2], metrics.SERVER_BOUND)):
+        assert metrics.doubt(structs.replace(one, clients=several), "throughput_rps") == why
 
 
 def test_the_rates_of_an_arm_are_those_that_count_whichever_side_set_them() -> None:
