@@ -38,6 +38,7 @@ from labkit.record.store import Store as Store
 from labkit.report.arena import Arena as Arena
 from labkit.report.file_study import Ledger as Ledger
 from labkit.report.gate import Baseline as Baseline
+from labkit.report.glossary import explain as explain
 from labkit.report.ladder import Ladder as Ladder
 from labkit.report.profile import Profile as Profile
 from labkit.report.reproduction import Reproduction as Reproduction

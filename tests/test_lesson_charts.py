@@ -9,6 +9,7 @@ from factories import make_record
 from machines import checks
 
 import lesson_charts as charts
+from labkit import Trial
 from labkit.errors import BadInput
 from labkit.report.study import Run
 
@@ -134,3 +135,27 @@ def test_nothing_to_draw_is_refused() -> None:
         charts.batches([], delay_s=0.01)
     with pytest.raises(BadInput, match="nothing to draw"):
         charts.changes([], "Changed")
+
+
+def test_the_floor_is_drawn_from_the_delays_and_ends_at_the_makespan() -> None:
+    trial = Trial(requests=24, limit=6, delay="randint(1,3)*0.05")
+    waits = charts.delays_of(trial)
+    chart = charts.ideas.floor(waits, trial.limit)
+    (ax,) = chart.axes
+
+    assert charts.makespan(waits, 6) == pytest.approx(trial.floor_s)
+    assert [bar.get_width() for bar in ax.patches] == pytest.approx(waits)
+    assert max(bar.get_x() + bar.get_width() for bar in ax.patches) == pytest.approx(trial.floor_s)
+    assert "24 delays on 6 slots" in chart.alt
+    assert len({bar.get_y() for bar in charts.ideas.floor(waits, 24).axes[0].patches}) == 10
+
+
+@pytest.mark.parametrize(("value", "reach"), [(50, 400), (1_000, 1_050)])
+def test_a_guess_is_a_line_that_the_axis_of_values_reaches_to(value: float, reach: float) -> None:
+    chart = charts.by_class({"plain": {"urgent": [0.1, 0.3]}}, "Who waits").guess(value)
+    ax, guess = chart.axes[0], chart.axes[0].lines[-1]
+
+    assert {*guess.get_xdata(), *guess.get_ydata()} >= {value}
+    assert f"guess {value:,}" in {text.get_text() for text in ax.texts}
+    assert max(ax.get_xlim()[1], ax.get_ylim()[1]) >= min(value, reach)
+    assert chart.alt.endswith(f" A guess {value:,}.")

@@ -28,6 +28,9 @@ from nbstripout import strip_output
 
 import labkit
 from labkit import stats
+from labkit.record.codes import CODES
+from labkit.record.record import Note
+from labkit.report import glossary
 from labkit.report.study import Run, Study
 
 ROOT = Path(__file__).parent.parent
@@ -39,7 +42,7 @@ SOLUTION = "solution"
 # Folded away in JupyterLab, so that who reads the task is not shown what solves it.
 FOLDED = {"outputs_hidden": True, "source_hidden": True}
 OPENING = ("What you will do", "What you will learn", "What you will need")
-CLOSING = ("Key points", "On your own")
+CLOSING = ("Key points", "On your own", "Further reading")
 SCALES = {"smoke", "workshop", "paper"}
 
 Notebook = Any
@@ -145,7 +148,8 @@ def test_notebook_opens_and_ends_as_all_do(path: Path) -> None:
     assert tuple(headings(first, 2)) == OPENING
     assert all(word in first for word in ("**Time:**", "**Peak memory:**", "**Scale:**"))
     assert all(word in first for word in ("LABKIT_SCALE", *SCALES))
-    assert tuple(headings(last, 2)) == CLOSING
+    # A lesson that was not split yet ends without links.
+    assert tuple(headings(last, 2)) in (CLOSING, CLOSING[:2])
     # Each title is there once.
     markdown = [cell.source for cell in read(path).cells if cell.cell_type == "markdown"]
     titles = [title for source in markdown for title in headings(source, 2)]
@@ -210,16 +214,50 @@ def test_one_cell_sets_the_size_for_each_scale(path: Path) -> None:
 # Of the synthetic server: what looks like a path of a machine and is none.
 ROUTES = r"(?:bytes|delay|fault|json|message|posts|status|stream|users)/"
 
+# A page of further reading, as its link has it.
+WEB = re.compile(r"https://[\w-]+(\.[\w-]+)+/[^\s)\"]*")
+
 
 @every
 def test_notebook_names_no_address_and_no_path_and_its_links_lead_somewhere(path: Path) -> None:
     stored = path.read_text(encoding="utf-8")
-    links = re.findall(r"\]\(([^)]+)\)", joined(path))
+    links = dict(re.findall(r"\[([^\]]+)\]\(([^)]+)\)", joined(path)))
+    reading = {title for title, link in links.items() if WEB.fullmatch(link)}
 
-    assert all((path.parent / link).is_file() for link in links)
+    for title in links.keys() - reading:
+        file, _, anchor = links[title].partition("#")
+        assert (path.parent / file).is_file(), links[title]
+        assert not anchor or links[title] in map(glossary.address, glossary.terms()), links[title]
+    # Of what is further reading; no other address is in a notebook.
+    assert all(links[title] in read(path).cells[-1].source for title in reading)
+    without = re.sub(WEB.pattern, "", stored)
+    assert "://" not in without
+    assert not re.search(rf"(?<![\w.{{}}*])/(?!{ROUTES})[a-z]\w*/|[A-Z]:\\\\", without)
 
-    assert "://" not in stored
-    assert not re.search(rf"(?<![\w.{{}}*])/(?!{ROUTES})[a-z]\w*/|[A-Z]:\\\\", stored)
+
+def test_the_glossary_explains_every_warning_in_the_order_of_the_alphabet() -> None:
+    terms = glossary.terms()
+    text = (ROOT / "notebooks/GLOSSARY.md").read_text(encoding="utf-8")
+    links = re.findall(r"\]\(([^)]+)\)", text)
+
+    assert [*terms] == headings(text, 2) == sorted(terms, key=str.lower)
+    assert len(terms) >= 40
+    assert all(len(re.findall(r"\.\s", f"{one} ")) <= 4 for one in terms.values())
+    assert {(ROOT / "notebooks" / link).is_file() for link in links} == {True}
+    assert [code for code in CODES if not glossary.term_of(code)] == []
+
+
+def test_explain_says_what_a_term_and_a_code_mean_and_where_to_read_on() -> None:
+    term, code = labkit.explain("makespan"), labkit.explain("core-contended")
+
+    assert "[makespan](GLOSSARY.md#makespan)" in term._repr_markdown_()
+    assert "(warn): others had the client's core" in repr(code)
+    assert "What to do: end them" in repr(code)
+    assert "contention (GLOSSARY.md#contention)" in repr(code)
+    with pytest.raises(labkit.BadInput, match="did you mean 'makespan'"):
+        labkit.explain("makspan")
+    noted = make_record(warnings=[Note(code="core-contended", message="others had it")])
+    assert 'href="GLOSSARY.md#contention"' in Run(noted).html()
 
 
 @every

@@ -123,16 +123,16 @@ def test_first_copy_brings_all_and_a_second_changes_nothing(source: Path, mine: 
     done = prepare(mine, source=source)
     first = read_all(mine)
 
-    theirs = ["00_first.ipynb", "01_second.ipynb", "exercises/00_first.ipynb"]
+    theirs = ["00_first.ipynb", "01_second.ipynb", "TEACHING.md", "exercises/00_first.ipynb"]
     assert first.keys() == {".labkit.json", "index.md", *theirs, "lesson_charts/first.py"}
     assert (mine / "00_first.ipynb").read_bytes() == (source / "00_first.ipynb").read_bytes()
-    assert len(done.paths("copied")) == 5
+    assert len(done.paths("copied")) == 6
     assert done.folder == mine
 
     again = prepare(mine, source=source)
 
     assert read_all(mine) == first
-    assert len(again.paths("current")) == len(again.steps) == 5
+    assert len(again.paths("current")) == len(again.steps) == 6
 
 
 def test_the_learners_changes_stay_and_the_rest_is_updated(source: Path, mine: Path) -> None:
@@ -156,7 +156,7 @@ def test_the_learners_changes_stay_and_the_rest_is_updated(source: Path, mine: P
     assert done.text().splitlines() == [
         f"workspace   {mine}",
         "updated       2  index.md, 01_second.ipynb",
-        "unchanged     1  lesson_charts/first.py",
+        "unchanged     2  TEACHING.md, lesson_charts/first.py",
         "kept, yours   1  00_first.ipynb",
         "left out      1  exercises/00_first.ipynb",
         "                 you deleted that; 'labkit lab --restore' brings it back",
@@ -256,7 +256,7 @@ def test_an_interrupted_copy_leaves_nothing_half_and_goes_on_later(
     there = read_all(mine)
     assert there.keys() == {".labkit.json", "index.md", "00_first.ipynb"}
     assert there["00_first.ipynb"] == (source / "00_first.ipynb").read_bytes()
-    rest = ["01_second.ipynb", "exercises/00_first.ipynb", "lesson_charts/first.py"]
+    rest = ["01_second.ipynb", "TEACHING.md", "exercises/00_first.ipynb", "lesson_charts/first.py"]
     assert prepare(mine, source=source).paths("copied") == rest
 
 

@@ -14,7 +14,7 @@ import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pandas as pd
 from matplotlib.artist import Artist
@@ -95,6 +95,25 @@ class Chart(Figure):
             handles, labels = zip(*legend, strict=True)
             foot.legend(handles, labels, loc="upper left", ncols=columns, borderaxespad=0.2)
         foot.text(0.012, 1 - legend_in / foot_in, "\n".join(lines), va="top", linespacing=1.25)
+
+    @style.applied()
+    def guess(self, value: float, panel: int = 0) -> Self:
+        """Draw a guess as a dashed line, in the unit of the axis of values; return the chart.
+
+        That is the y axis, and in a chart of rows the x axis. It is made to reach to the guess.
+        `panel` counts the chart's panels from 0.
+        """
+        ax, says = self.axes[panel], f"guess {value:,g}"
+        name = "y" if ax.get_ylabel() else "x"
+        low, high = getattr(ax, f"get_{name}lim")()
+        ax.set(**{f"{name}lim": (min(low, value), max(high, 1.05 * value))})
+        line = ax.axhline if name == "y" else ax.axvline
+        line(value, color=style.INK, linestyle="--", linewidth=2)
+        place, side = ((0.01, value), "left") if name == "y" else ((value, 1), "center")
+        within = ax.get_yaxis_transform() if name == "y" else ax.get_xaxis_transform()
+        ax.annotate(says, place, (0, 3), within, "offset points", ha=side, va="bottom")
+        self.alt += f" A {says}."
+        return self
 
     @style.applied()
     def draw(self, renderer: RendererBase) -> None:

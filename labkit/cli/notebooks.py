@@ -191,8 +191,8 @@ def prepare(folder: Path, *, restore: bool = False, source: Path | None = None) 
     """
     source = source or paths.notebooks()
     # The answers are not copied: `lab.check` reads them from labkit, and a learner should not.
-    shipped = [*source.rglob("*.ipynb"), *source.glob("lesson_charts/*.py")]
-    shipped += source.glob("example_app.py")
+    shipped = [*source.rglob("*.ipynb"), *source.rglob("lesson_charts/**/*.py")]
+    shipped += [*source.glob("example_app.py"), *source.glob("*.md")]
     places = {path.relative_to(source): path for path in sorted(shipped)}
     files = {INDEX: index_page(read_all(source)).encode()} | {
         place.as_posix(): path.read_bytes()

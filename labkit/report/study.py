@@ -21,7 +21,7 @@ from labkit import charts, paths, stats
 from labkit.errors import BadInput, LabError
 from labkit.record import guards
 from labkit.record.record import Record
-from labkit.report import gate, html, tables
+from labkit.report import gate, glossary, html, tables
 from labkit.report.html import Shown, Table
 from labkit.spec.parts import DEFAULT_REQUESTS
 from labkit.spec.trial import Trial
@@ -111,8 +111,8 @@ class Outcome(Shown):
 
     def html(self) -> str:
         """Return the tables and the chart."""
-        shown = "".join([shown.html() for shown in self._shown()])
-        return shown + html.sentences(self.notes) + html.picture(self.plot)
+        shown = "".join([shown.html() for shown in self._shown()]) + html.sentences(self.notes)
+        return shown + glossary.links(self.records) + html.picture(self.plot)
 
     def _shown(self) -> list[Table]:
         return [self.table()]
@@ -220,7 +220,7 @@ class Run(Outcome):
         """Return the main figures, warnings and the first error, the timeline, and all the rest."""
         first = tables.of_one(self.record).html() + html.listed(self.record.reasons)
         every = html.folded("Every figure", self.table().html())
-        return first + html.picture(self.plot) + every
+        return first + glossary.links(self.records) + html.picture(self.plot) + every
 
 
 class Study(Outcome):

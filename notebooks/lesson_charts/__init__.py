@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from lesson_charts import ideas
 from lesson_charts.batch_sizes import Batched, batches
 from lesson_charts.changes import Stage, changes
 from lesson_charts.classes import by_class
 from lesson_charts.codings import Coded, break_even, break_even_rate, codecs
 from lesson_charts.omission import corrected
+from lesson_charts.schedule import delays_of, makespan
 from lesson_charts.server_log import turns
 
 __all__ = [
@@ -20,5 +22,8 @@ __all__ = [
     "changes",
     "codecs",
     "corrected",
+    "delays_of",
+    "ideas",
+    "makespan",
     "turns",
 ]

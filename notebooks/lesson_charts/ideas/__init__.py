@@ -1,0 +1,7 @@
+"""Pictures of ideas: a module each, drawn from the numbers that a lesson gives it."""
+
+from __future__ import annotations
+
+from lesson_charts.ideas.slots import floor
+
+__all__ = ["floor"]
