@@ -96,7 +96,7 @@ async def test_a_metric_is_worse_or_better_where_its_interval_is_wholly_beyond(
 @pytest.mark.parametrize(
     ("before", "how", "says"),
     [
-        (measured(), {"metrics": ["p98"]}, "did you mean 'p90'"),
+        (measured(), {"metrics": ["p98"]}, "did you mean 'p99'"),
         (measured(), {"metrics": ["floor_s"]}, "neither more nor less of it is better"),
         (measured(), {"tolerance": -1}, "tolerance is -1"),
         (measured(environment=environment.machine() | {"cpu": "Z80"}), {}, "and was Z80"),

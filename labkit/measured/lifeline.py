@@ -156,16 +156,6 @@ def adopt_orphans() -> None:
         prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
-def spare(pid: int) -> None:
-    """Let a process that this one has started outlive it: take the mark of the trial from it.
-
-    `launch.orphans` has the plan, and tells what the mark is.
-    """
-    if hasattr(resource, "prlimit"):
-        _, hard = resource.prlimit(pid, resource.RLIMIT_RTTIME)
-        resource.prlimit(pid, resource.RLIMIT_RTTIME, (hard, hard))
-
-
 def raise_descriptor_limit() -> None:
     """Allow as many descriptors as the system allows without privileges."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from ipaddress import ip_address
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from labkit.errors import BadInput
 from labkit.spec.validation import refusal
@@ -103,9 +103,6 @@ POSTGRES_VARIABLES = (
     "PGUSER",
 )
 _SCHEMES = ("postgresql", "postgres")
-# '[::1]' or a name, and what follows it: '[::1]:5432' and 'localhost:5432' each have a port.
-_HOST_AND_REST = re.compile(r"(?:\[([^\]]*)\]?|([^:\[][^:]*)?)(.*)", re.DOTALL)
-_PORT = re.compile(r"(:[0-9]*)?")
 _IN_A_DSN = ("host", "port", "user", "password", "dbname", "database", "sslmode")
 
 
@@ -114,13 +111,11 @@ def check_dsn(dsn: str) -> None:
     form = "write postgresql://user:password@127.0.0.1:5432/database"
     try:
         parts = urlsplit(dsn)
-        named = parse_qs(parts.query, strict_parsing=bool(parts.query))
+        ports = parse_qs(parts.query, strict_parsing=bool(parts.query)).get("port", [])
     except ValueError:
         raise BadInput(f"{POSTGRES_DSN} does not parse; {form}") from None
-    # What follows a host, and what is listed as a port, must be one.
-    listed = [f":{port}" for value in named.get("port", []) for port in value.split(",")]
-    ports = [rest for _, rest in _split_hosts(parts.netloc)] + listed
-    if not all(map(_PORT.fullmatch, ports)):
+    host = parts.netloc.rpartition("@")[2]
+    if (host and not _HOST.fullmatch(host)) or not all(map(str.isdecimal, ports)):
         raise BadInput(f"{POSTGRES_DSN} does not parse; {form}")
     if parts.scheme not in _SCHEMES:
         raise BadInput(f"{POSTGRES_DSN} is no URL of a PostgreSQL; {form}")
@@ -142,15 +137,9 @@ def _check_parameters(variable: str, query: str, known: tuple[str, ...]) -> None
 def hosts_of(dsn: str) -> list[str]:
     """Return every host that a driver might connect to."""
     parts = urlsplit(dsn)
-    listed = [one for value in parse_qs(parts.query).get("host", []) for one in value.split(",")]
-    return listed + [unquote(host) for host, _ in _split_hosts(parts.netloc)]
-
-
-def _split_hosts(netloc: str) -> list[tuple[str, str]]:
-    """Split each host from what follows it: its port, where it has one."""
-    found = map(_HOST_AND_REST.fullmatch, netloc.rpartition("@")[2].split(","))
-    return [(match[1] or match[2] or "", match[3]) for match in found if match and match[0]]
+    return [*filter(None, [parts.hostname]), *parse_qs(parts.query).get("host", [])]
 
 
 def _is_here(host: str) -> bool:
-    return host.startswith("/") or (is_loopback(host) and not host.endswith(".localhost"))
+    is_socket = host.startswith("/") and "," not in host
+    return is_socket or (is_loopback(host) and not host.endswith(".localhost"))

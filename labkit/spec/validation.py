@@ -34,39 +34,21 @@ MIN_BEGUN = 2
 Choice = TypeVar("Choice")
 
 
-# Which name is near? The plan: the least edit distance, and of equals the first in the order given,
-# so that short names come before dotted ones. Up to a third of the letters may be wrong: with more
-# a word is near to too many. A word of which the rest was left out, or that stands behind a wrong
-# part, is near as well. Rejected: difflib's ratio, which finds 'saturate' nearest to 'stratgy'.
 def did_you_mean(word: str, words: Iterable[str]) -> str:
-    """Return '; did you mean 'task_pool'?' where one of `words` is near, else nothing."""
-    asked = word.lower().replace("-", "_")
-    most, found = max(1, max(map(len, asked.split("."))) // 3), list[tuple[int, int, str]]()
-    for name in words:
-        plain = name.lower().replace("-", "_")
-        is_begun = len(asked) >= MIN_BEGUN and plain.startswith(asked)
-        is_moved = "." in asked and plain.endswith(asked[asked.rindex(".") :])
-        edits = edit_distance(asked, plain, most)
-        if edits is not None or is_begun or is_moved:
-            found.append((most + 1 if edits is None else edits, len(found), name))
-    return f"; did you mean '{min(found)[2]}'?" if found else ""
+    """Return '; did you mean 'task_pool'?' where one of `words` is near, else nothing.
 
-
-def edit_distance(one: str, other: str, most: int) -> int | None:
-    """Count the letters to add, drop, replace or swap with the next; None for over `most`.
-
-    The optimal string alignment distance (Damerau 1964).
+    A dotted word is near to one that differs before the dot alone, and one whose rest was left out
+    to the first that it begins.
     """
-    if abs(len(one) - len(other)) > most:
-        return None
-    before, row = list[int](), list(range(len(other) + 1))
-    for i, letter in enumerate(one):
-        last, before, row = before, row, [i + 1]
-        for j, against in enumerate(other):
-            row.append(min(before[j + 1] + 1, row[j] + 1, before[j] + (letter != against)))
-            if i and j and (letter, one[i - 1]) == (other[j - 1], against):
-                row[-1] = min(row[-1], last[j - 1] + 1)
-    return row[-1] if row[-1] <= most else None
+    from difflib import get_close_matches  # here: few processes need it
+
+    asked = word.lower().replace("-", "_")
+    plain = {name.lower().replace("-", "_"): name for name in words}
+    _, dot, leaf = asked.rpartition(".")
+    moved = [one for one in plain if dot and one.endswith(f".{leaf}")]
+    begun = [one for one in plain if len(asked) >= MIN_BEGUN and one.startswith(asked)]
+    near = get_close_matches(asked, moved or plain, 1, 0.0 if moved else 0.6) or begun
+    return f"; did you mean '{plain[near[0]]}'?" if near else ""
 
 
 def check_once(what: str, names: Sequence[str]) -> None:

@@ -37,7 +37,6 @@ import asyncpg
 
 from labkit import paths
 from labkit.errors import TrialFailed
-from labkit.measured import lifeline
 from labkit.measured.targets import process
 from labkit.spec import addresses
 from labkit.spec.targets import PostgresServer
@@ -88,11 +87,14 @@ def running(settings: PostgresServer) -> Iterator[tuple[str, int]]:
     if platform.system() != "Linux":
         raise refusal("postgres-linux")
     programs = find_programs()
-    with private_folder() as (folder, descriptors):
+    within = paths.USUAL if len(tempfile.gettempdir()) > MAX_TEMPORARY_PATH else None
+    # All processes of the server have the lock of the folder: where this one is killed, whoever
+    # comes next sweeps it once the last of them is gone.
+    with paths.temporary_folder("pg", within=within) as (folder, lock):
         password = secrets.token_urlsafe(16)
         secret = folder / "password"
         secret.write_text(password)
-        how: dict[str, Any] = {"cwd": folder, "pass_fds": descriptors, "start_new_session": True}
+        how: dict[str, Any] = {"cwd": folder, "pass_fds": [lock], "start_new_session": True}
         how["env"] = {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}
         if os.geteuid() == 0:
             # PostgreSQL refuses to run as root: then it runs as nobody, who gets the folder.
@@ -163,32 +165,6 @@ def find_programs() -> Path:
     if not servers:
         raise refusal("no-postgres")
     return max(servers).parent.parent
-
-
-@contextmanager
-def private_folder() -> Iterator[tuple[Path, list[int]]]:
-    """Make a folder that is removed at the end, even where this process is killed.
-
-    The plan: a shell waits for the end of a pipe and then removes the folder. This process and all
-    processes of the server have the other end; so it waits for the last of them. They also have the
-    lock of the folder: where the shell is killed too, who comes next finds it without an owner. The
-    descriptors of both are yielded.
-    """
-    within = paths.USUAL if len(tempfile.gettempdir()) > MAX_TEMPORARY_PATH else None
-    with paths.temporary_folder("pg", within=within) as (folder, lock):
-        reading, descriptor = os.pipe()
-        # Fixed lines, the folder apart from them.
-        words = ["/bin/sh", "-c", f"cat >/dev/null; {SERVER['remove']}", "sh", str(folder)]
-        quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        remover = subprocess.Popen(words, stdin=reading, start_new_session=True, **quiet)  # noqa: S603
-        lifeline.spare(remover.pid)
-        os.close(reading)
-        try:
-            yield folder, [lock, descriptor]
-        finally:
-            os.close(descriptor)
-            with suppress(subprocess.TimeoutExpired):
-                remover.wait(process.GONE_WITHIN_S)
 
 
 async def prepare(dsn: str, settings: PostgresServer) -> dict[str, Any]:
