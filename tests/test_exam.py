@@ -40,7 +40,7 @@ pytestmark = pytest.mark.filterwarnings(
 
 
 def exam(load: Callable[[], Any], *, guarded: bool = True) -> Examined:
-    """Examine as the examiner's process would, in this one and without a server; judge it."""
+    """Examine as the examiner's process would, in this one; judge it."""
     results = list(examine(load, guarded=guarded))
     return judge("mine", ExamResult(scenarios=results))
 
@@ -152,7 +152,7 @@ def test_who_is_busy_without_an_end_is_ended(monkeypatch: pytest.MonkeyPatch) ->
 def test_the_clocks_are_ahead_with_the_loop_and_only_meanwhile() -> None:
     names = ("monotonic", "perf_counter", "time", "monotonic_ns", "perf_counter_ns", "time_ns")
     real = {name: getattr(time, name) for name in names}
-    turns = Turns(accelerated=True)
+    turns = Turns()
 
     async def waits() -> float:
         for _ in range(1_000):

@@ -1,7 +1,4 @@
-"""Coded experiments, and exams of strategies: each in a fresh process, and none of them a trial.
-
-Each has a synthetic server of its own, or none.
-"""
+"""Coded experiments, and exams of strategies: each in a fresh process, and none of them a trial."""
 
 from __future__ import annotations
 
@@ -18,7 +15,7 @@ from labkit.launch import assembly, cores, preflight, process, servers
 from labkit.launch.assembly import StudyPosition
 from labkit.launch.process import GRACE_S
 from labkit.record import guards, stalls
-from labkit.record.exam import AT_SERVER, ExamRequest, ExamResult, ScenarioResult
+from labkit.record.exam import ExamRequest, ExamResult, ScenarioResult
 from labkit.record.record import Measurement, Note, Record
 from labkit.spec.plan import Coded
 from labkit.spec.targets import HttpServer
@@ -27,8 +24,6 @@ from labkit.spec.trial import Trial
 DEADLINE_S = 120.0
 # Seconds of an exam, and without a line of it: a scenario ends well before, if the loop runs.
 MAX_EXAM_S, MAX_SILENCE_S = 90.0, 30.0
-# Long enough for what is sent in one turn of the loop to be at the server together.
-SERVER_DELAY_S = 0.02
 
 
 async def run(coded: Coded, position: StudyPosition) -> Record:
@@ -79,33 +74,21 @@ async def measured(
 
 
 async def run_exam(trial: Trial) -> ExamResult:
-    """Examine the trial's strategy; its processes are gone at the end.
+    """Examine the trial's strategy; its process is gone at the end.
 
     Raises `TrialFailed` where the examiner itself could not be started.
     """
-    function = trial.function
-    async with contextlib.AsyncExitStack() as stack:
-        mine = stack.enter_context(cores.reserved())
-        settings = HttpServer(delay=str(SERVER_DELAY_S), core=mine.server)
-        served = await stack.enter_async_context(servers.serving(settings))
-        pickled = preflight.pickled(trial)
+    function, pickled = trial.function, preflight.pickled(trial)
+    with cores.reserved() as mine:
         request = ExamRequest(
             name=trial.strategy,
             function=pickled,
             guarded=function is None or preflight.unguarded(function) is not function,
             path=preflight.path_of(pickled),
-            url=served.url,
             core=mine.client,
         )
         scenarios: list[ScenarioResult] = []
         lost = await _examine(request, scenarios)
-        if any(each.name == AT_SERVER for each in scenarios):
-            counted = await asyncio.to_thread(servers.asked, served.url, "/-/stats")
-            at_server = {} if counted is None else {"at_server": counted["max_in_flight"]}
-            scenarios = [
-                msgspec.structs.replace(each, **at_server) if each.name == AT_SERVER else each
-                for each in scenarios
-            ]
     return ExamResult(scenarios=scenarios, lost=lost)
 
 

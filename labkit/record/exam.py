@@ -14,22 +14,17 @@ from msgspec import Struct
 # items.
 End = Literal["returned", "raised", "stuck", "late", "endless"]
 
-# The scenario whose calls go to the synthetic server, which counts for itself.
-AT_SERVER = "server"
-
 
 class ExamRequest(Struct, frozen=True, kw_only=True):
     """The strategy to examine: a function as cloudpickle bytes in base64, or a name of the lab's.
 
     `guarded` is whether the function is examined under the lab's decorator, as its user had it.
-    `url` is that of a synthetic server for this exam alone.
     """
 
     name: str
     function: str | None = None
     guarded: bool = False
     path: list[str] = []
-    url: str | None = None
     core: int | None = None
 
 
@@ -65,7 +60,6 @@ class ScenarioResult(Struct, frozen=True, kw_only=True):
     calls: int = 0
     not_awaited: int = 0
     max_in_flight: int = 0
-    at_server: int | None = None
     missing: int = 0
     missing_item: int | None = None
     repeated: int = 0

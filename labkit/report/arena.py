@@ -17,7 +17,7 @@ import msgspec
 
 from labkit import charts, paths, stats
 from labkit.errors import BadInput
-from labkit.record.exam import AT_SERVER, ExamResult, ScenarioResult
+from labkit.record.exam import ExamResult, ScenarioResult
 from labkit.record.record import Record
 from labkit.report import html
 from labkit.report.html import Table
@@ -91,9 +91,7 @@ def judge(name: str, result: ExamResult) -> Examined:
 def _observed(result: ExamResult) -> Iterator[tuple[str, Any]]:
     """Yield codes of faults with what fills in their sentences; of a code the first counts."""
     runs = result.scenarios
-    # At the server, whose time is real, a strategy is not waited for long.
-    late = [run for run in runs if run.name == AT_SERVER and run.end != "returned"]
-    plain = [run for run in runs if not (run.failing or run.backlog or run in late)]
+    plain = [run for run in runs if not (run.failing or run.backlog)]
     lost, _, why = result.lost.partition(": ")
     if lost:
         code, shown = paths.table("tables.toml")["lost"][lost]
@@ -104,7 +102,9 @@ def _observed(result: ExamResult) -> Iterator[tuple[str, Any]]:
             return
     early = [run for run in plain if run.end != "returned"]
     yield from map(_ended, early[:1])
-    yield from _over_limit(runs)
+    most = max(runs, key=lambda run: (run.max_in_flight - run.limit, run.limit), default=None)
+    if most and most.max_in_flight > most.limit:
+        yield "over-limit", most
     # A strategy that does not come through without failing items is judged no further.
     if lost or early:
         return
@@ -128,16 +128,6 @@ def _ended(run: ScenarioResult) -> tuple[str, Any]:
     if run.end == "endless" and not run.failing:
         return "repeats-items", run
     return ("too-slow" if run.end == "late" else "never-ends"), paths.sentence("so-far", run=run)
-
-
-def _over_limit(runs: Sequence[ScenarioResult]) -> Iterator[tuple[str, Any]]:
-    """Yield the fault as the server counted it, or else as the exam did."""
-    server = [(run.at_server or 0, run.limit, "the server") for run in runs]
-    own = [(run.max_in_flight, run.limit, "the exam") for run in runs]
-    for counted in (server, own):
-        most = max(counted, key=lambda each: (each[0] - each[1], each[1]), default=(0, 0, ""))
-        if most[0] > most[1]:
-            yield "over-limit", most
 
 
 def _with_failures(run: ScenarioResult, *, loses_anyway: bool) -> Iterator[tuple[str, Any]]:

@@ -9,7 +9,7 @@ What must hold
 
 Plan
 - The loop asks its selector once a turn, with the time until the next timer. If nothing is ready,
-  an accelerated selector returns at once and adds that time to `ahead_s`, by which `loop.time()`
+  the selector returns at once and adds that time to `ahead_s`, by which `loop.time()`
   and the patched clocks of `time` are ahead of the real ones. Time is therefore never invented:
   what computes takes its own time, and only waits are cut short.
 - If a thread of the strategy's is at work or a socket is open, each wait is still given
@@ -47,16 +47,14 @@ _CLOCKS = ("monotonic", "perf_counter", "time", "monotonic_ns", "perf_counter_ns
 
 
 class Turns(selectors.DefaultSelector):
-    """A selector that counts the turns of its loop and, `accelerated`, cuts its waits short.
+    """A selector that counts the turns of its loop and cuts its waits short.
 
     `asleep_s` is the time without CPU of all turns, `longest_s` the most CPU of one turn.
     """
 
-    def __init__(
-        self, *, accelerated: bool = False, clock: Callable[[], float] = monotonic
-    ) -> None:
+    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
         super().__init__()
-        self.accelerated, self.clock, self.min_wait_s = accelerated, clock, MIN_WAIT_S
+        self.clock, self.min_wait_s = clock, MIN_WAIT_S
         self.count, self.ahead_s = 0, 0.0
         self._threads, self._process = threading.active_count(), ProcessReader(os.getpid())
         self._waited_s: float | None = None
@@ -94,7 +92,7 @@ class Turns(selectors.DefaultSelector):
             self.asleep_s += max(own_s - cpu_s, 0.0)
             self.longest_s = max(self.longest_s, cpu_s)
         self.count += 1
-        if not timeout or not self.accelerated:
+        if not timeout:
             real_s, ready = timeout, super().select(timeout)
         else:
             # One of the sockets is the loop's own.

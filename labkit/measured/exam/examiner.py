@@ -8,7 +8,6 @@ standard input ends, because the parent is gone, so does the process.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import sys
 import time
@@ -23,8 +22,7 @@ from labkit.measured import lifeline, strategies
 from labkit.measured.exam.accelerated_loop import Loop, Turns, accelerated_clocks
 from labkit.measured.exam.run import Calls, ScenarioRun, Strategy, observe_backlog
 from labkit.measured.strategies._guard import tallied
-from labkit.record.exam import AT_SERVER, ExamRequest, ScenarioResult
-from labkit.spec.transports import WireTransport
+from labkit.record.exam import ExamRequest, ScenarioResult
 
 LIMIT = 8
 
@@ -45,10 +43,8 @@ SCENARIOS = [Scenario(name, **row) for name, row in paths.table("scenarios.toml"
 MAX_STANDSTILL_S, MAX_STANDSTILL_ONCE_S = 0.5, 10.0
 
 
-def examine(
-    load: Callable[[], Strategy], *, guarded: bool = False, url: str | None = None
-) -> Iterator[ScenarioResult]:
-    """Run the strategy in all scenarios; with the synthetic server where there is one at `url`.
+def examine(load: Callable[[], Strategy], *, guarded: bool = False) -> Iterator[ScenarioResult]:
+    """Run the strategy in all scenarios.
 
     `guarded`: under the lab's decorator where calls fail, as its user would call it; elsewhere
     without, as in a trial. Each scenario has an event loop of its own and `load`s the strategy
@@ -57,13 +53,9 @@ def examine(
     standstill_s: list[float] = []
     usual: dict[int, str] = {}
     for scenario in SCENARIOS:
-        at_server = scenario.name == AT_SERVER
-        if at_server and url is None:
-            continue
         # Only where nothing is judged by the clock, as blocking the loop is.
-        clock = time.monotonic if scenario.answered else time.process_time
-        turns = Turns(accelerated=not at_server, clock=clock)
-        clocks = contextlib.nullcontext() if at_server else accelerated_clocks(turns)
+        turns = Turns(clock=time.monotonic if scenario.answered else time.process_time)
+        clocks = accelerated_clocks(turns)
         with clocks, asyncio.Runner(loop_factory=partial(Loop, turns)) as runner:
             # The exam judges what the strategy's caller can know, not what a lost task raised.
             runner.get_loop().set_exception_handler(lambda loop, context: None)
@@ -71,7 +63,7 @@ def examine(
             strategy: Any = load()
             if guarded and scenario.failing:
                 strategy = partial(tallied, strategy, options={})
-            result = runner.run(_result(scenario, strategy, turns, url, usual))
+            result = runner.run(_result(scenario, strategy, turns, usual))
         yield result
         standstill_s = sorted([*standstill_s, result.standstill_s])
         # A single one may be an import within the function, which happens once.
@@ -82,25 +74,19 @@ def examine(
 
 
 async def _result(
-    scenario: Scenario, strategy: Strategy, turns: Turns, url: str | None, usual: dict[int, str]
+    scenario: Scenario, strategy: Strategy, turns: Turns, usual: dict[int, str]
 ) -> ScenarioResult:
     """Run one scenario. `usual` describes by number of items what is returned if none fails."""
     calls, gate = Calls(failing=scenario.failing), asyncio.Event()
-    async with contextlib.AsyncExitStack() as stack:
-        if url is not None and scenario.name == AT_SERVER:
-            # Here: the other scenarios need no transport.
-            from labkit.measured.transports import open_transport
-
-            calls.through = await stack.enter_async_context(open_transport(WireTransport(), url))
-        calls.gate = None if scenario.answered else gate
-        run = ScenarioRun(strategy, calls, scenario.planned, scenario.limit, turns)
-        if not scenario.answered:
-            # Its end is not waited for: thousands of items may take a strategy long, with reason.
-            backlog = await observe_backlog(run)
-            gate.set()
-            await run.cancel()
-            return run.result(scenario.name, backlog=backlog)
-        await run.finish()
+    calls.gate = None if scenario.answered else gate
+    run = ScenarioRun(strategy, calls, scenario.planned, scenario.limit, turns)
+    if not scenario.answered:
+        # Its end is not waited for: thousands of items may take a strategy long, with reason.
+        backlog = await observe_backlog(run)
+        gate.set()
+        await run.cancel()
+        return run.result(scenario.name, backlog=backlog)
+    await run.finish()
     usual.setdefault(scenario.planned, run.returned())
     return run.result(scenario.name, usual=usual[scenario.planned])
 
@@ -123,7 +109,7 @@ def main() -> int:
         lifeline.send(output, {"lost": f"not-loaded: {raised(error)}"})
         return LabError.exit_code
     try:
-        for result in examine(load, guarded=request.guarded, url=request.url):
+        for result in examine(load, guarded=request.guarded):
             lifeline.send(output, {"result": result})
         lifeline.send(output, {"lost": ""})
     except BaseException as error:  # noqa: BLE001  # a strategy may raise SystemExit

@@ -17,17 +17,16 @@ from labkit.record.exam import Backlog, End, ScenarioResult
 
 Strategy = Callable[..., Awaitable[object]]
 
-TICK_S, ACCELERATED_TICK_S = 0.05, 0.5
+TICK_S, LEFT_TICK_S = 0.5, 0.05
 # So many checks in a row with nothing in flight, no progress and no thread at work: it is stuck.
 # They are counted and not timed, so that a process that gets no core is not taken for one that
-# hangs; and they are many, as a pause of seconds may be meant. In accelerated time they are short.
+# hangs; and they are many, as a pause of seconds may be meant: the time is accelerated.
 MAX_IDLE_TICKS = 400
 # So long by its own time, and so many turns, busy without a call that is made or ends: it may pace
 # itself by a clock that nobody accelerates, but hardly so slowly.
 MAX_FRUITLESS_S, MIN_FRUITLESS_TURNS = 5.0, 1_000
-# By its own time, for a strategy that makes progress. With the server it does not matter if it is
-# slow: one that hangs was ended before.
-MAX_SCENARIO_S, MAX_SERVER_S = 18.0, 10.0
+# By its own time, for a strategy that makes progress.
+MAX_SCENARIO_S = 18.0
 # Calls for each item after which a run is ended: workers may each take every item.
 MAX_CALLS = 30
 # A task that was cancelled, and not waited for, is gone after a turn or two.
@@ -57,8 +56,6 @@ class Calls:
         self.fetched: Counter[int] = Counter()
         # While it is closed no call is answered.
         self.gate: asyncio.Event | None = None
-        # What really fetches an item, if anything does.
-        self.through: Callable[[int], Awaitable[object]] | None = None
 
     def fetch(self, item: int) -> Coroutine[Any, Any, None]:
         """Make one call: the strategy's `fetch`."""
@@ -72,8 +69,6 @@ class Calls:
         try:
             if self.gate is not None:
                 await self.gate.wait()
-            elif self.through is not None:
-                await self.through(item)
             for _ in range(1 + item * 7 % 5):
                 await asyncio.sleep(0)
             self.fetched[item] += 1
@@ -118,12 +113,11 @@ class ScenarioRun:
     async def finish(self) -> None:
         """Wait for the strategy's end; end it where it stalls or makes far too many calls."""
         calls, turns = self.calls, self.turns
-        tick_s = ACCELERATED_TICK_S if turns.accelerated else TICK_S
-        until_s = turns.own_s() + (MAX_SCENARIO_S if turns.accelerated else MAX_SERVER_S)
+        until_s = turns.own_s() + MAX_SCENARIO_S
         threads, before = threading.active_count(), (-1, -1)
         checks, since_turns, since_s = 0, 0, 0.0
         while self.end == "returned":
-            await asyncio.wait({self.task}, timeout=tick_s)
+            await asyncio.wait({self.task}, timeout=TICK_S)
             if self.task.done():
                 break
             checks += 1
@@ -162,7 +156,7 @@ class ScenarioRun:
             before = self.progress()
             if not self.tasks():
                 return
-            await asyncio.wait(self.tasks(), timeout=TICK_S)
+            await asyncio.wait(self.tasks(), timeout=LEFT_TICK_S)
             if before == self.progress() and not self.calls.in_flight:
                 return
 
