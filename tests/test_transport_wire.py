@@ -286,3 +286,26 @@ async def test_a_call_that_was_cancelled_does_not_hold_its_connection_for_ever()
                 assert (await fetch(1)).body == b"/1"
                 break
         assert server.connections == 2
+
+
+async def test_a_call_that_is_cancelled_follows_its_redirect_no_further() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.asked()
+        await peer.send(answer("", "Location: /next", status=302))
+        await peer.asked()
+        await gate.wait()
+        await peer.send(answer("/next"))
+        await echo(peer)
+
+    gate = asyncio.Event()
+    async with scripted(script) as server, over(server, connections=1) as fetch:
+        given_up = asyncio.ensure_future(fetch(0))
+        await server.until(lambda: server.targets == ["/0", "/next"])
+        tasks = asyncio.all_tasks()
+        given_up.cancel()
+        await turns(10)
+        assert given_up.cancelled()
+        assert len(tasks - asyncio.all_tasks()) == 2  # it, and what followed for it
+        gate.set()
+        assert (await fetch(1)).body == b"/1"
+        assert server.connections == 1

@@ -73,7 +73,7 @@ class Meter:
         self._unmet, self.retried = set[int](), 0
         # The next item of a strategy that sends them in order; None where it does not.
         self.next: int | None = None
-        self.ok = self.cancelled = self._noted = self._again = 0
+        self.settled = self.cancelled = self._noted = self._again = 0
         self._in_order = 0
         self._seen: bytearray | mmap.mmap = bytearray()
         # Counts the items that were taken, where the clock ends them.
@@ -162,6 +162,7 @@ class Meter:
 
     def settle(self) -> None:
         """Move the latencies since the last call from the list to the words; see the plan above."""
+        self.settled += len(self.unsettled)
         self._words.extend(histogram.words(self.unsettled))
         self.unsettled.clear()
         if len(self._words) >= MAX_WORDS:
@@ -176,6 +177,11 @@ class Meter:
         """Count the requests that were sent."""
         in_order = self._in_order if self.next is None else self._place(self.next)
         return in_order + self._noted
+
+    @property
+    def ok(self) -> int:
+        """Count the requests that succeeded: one that is timed is counted by its latency."""
+        return self.settled + len(self.unsettled)
 
     @property
     def done(self) -> int:
@@ -226,7 +232,6 @@ def metered(fetch: Fetch, meter: Meter) -> Fetch:
             meter.cancel(error, item)
         else:
             took.append(clock() - start)
-            meter.ok += 1
         meter.left -= 1
         if not meter.left:
             meter.window.close()
@@ -252,7 +257,7 @@ def counted(fetch: Fetch, meter: Meter) -> Fetch:
         except CancelledError as error:
             meter.cancel(error, item)
         else:
-            meter.ok += 1
+            meter.settled += 1
         meter.left -= 1
         if not meter.left:
             meter.window.close()

@@ -22,7 +22,7 @@ import httptools
 import msgspec
 
 from labkit.measured.http_framing import HEAD_END
-from labkit.measured.transports.responses import Answer, Answered, ResponseReader
+from labkit.measured.transports.responses import Answer, Answered, Known, ResponseReader
 from labkit.record.requests import Phases, Received
 from labkit.spec.requests import ITEM, Request, whole_url
 from labkit.spec.transports import OwnHttpTransport, OwnTransport, Transport
@@ -350,7 +350,7 @@ class HttpClient(OwnClient[HttpSettings]):
         self.request = to.calls.prepared(lambda one: request_template(to.url, one))
         self.ok = to.calls.at_once
         most = {one: getattr(settings, one) for one in ("max_head_bytes", "max_body_bytes")}
-        make = partial(ResponseReader, known={}, plain={}, ok=self.ok, **most)
+        make = partial(ResponseReader, known=Known(), ok=self.ok, **most)
         # Makes the reader of responses of a new connection.
         self.new_reader: Callable[[Answered], ResponseReader] = make
 
@@ -409,10 +409,8 @@ def request_template(url: str, request: Request) -> Callable[[int], bytes]:
         return varying
     if request.body is not None or request.method in _WITH_BODY:
         head += b"\r\nContent-Length: %d" % len(body)
-    before, *after = (head + HEAD_END + body).split(mark)
-    if not after:
-        return lambda item: before
-    if len(after) == 1:
-        # As `str` writes it: a template would cut what is no whole number down to one.
-        return lambda item: before + str(item).encode("ascii") + after[0]
-    return lambda item: str(item).encode("ascii").join([before, *after])
+    parts = (head + HEAD_END + body).split(mark)
+    if len(parts) == 1:
+        return lambda item: parts[0]
+    # As `str` writes it: a template would cut what is no whole number down to one.
+    return lambda item: str(item).encode().join(parts)

@@ -35,6 +35,10 @@ class ResponseHead(NamedTuple):
     fields: Fields = ()
 
 
+# No answer is as long.
+NO_HEAD = ResponseHead(0, -1, keep_alive=True)
+
+
 class Answer(msgspec.Struct, frozen=True, gc=False):
     """What a request was answered, as `fetch` returns it. `body` is empty where it was not read."""
 
@@ -56,13 +60,26 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
 Answered = Callable[[ResponseHead, bytes], None]
 
 
+class Known:
+    """What readers know of a server: heads after which the connection stays, and what came last.
+
+    `heads` are by their bytes, `plain` are those of them with a status in `ok`. Of what came last,
+    `last` is such a head, and `answer` what all of `data` says.
+    """
+
+    def __init__(self) -> None:
+        self.heads: dict[bytes, ResponseHead] = {}
+        self.plain: dict[bytes, ResponseHead] = {}
+        self.last, self.data = (b"\n", NO_HEAD), b""
+        self.answer: Answer | None = None
+
+
 class ResponseReader(MessageReader):
     """Calls `answered(head, body)` for each response in what it `receive`s, in order.
 
     Informational responses (1xx) are passed over. Raises `BadMessage`, after which nothing more may
-    be given to it. `known` holds heads by their bytes, `plain` those of them with a status in `ok`;
-    only heads after which the connection stays. Readers may share both. It reads no answer to a
-    HEAD, which has the length of a body, and none: httptools cannot be told so.
+    be given to it. Readers may share what is `known`. It reads no answer to a HEAD, which has the
+    length of a body, and none: httptools cannot be told so.
     """
 
     def __init__(
@@ -71,15 +88,13 @@ class ResponseReader(MessageReader):
         *,
         max_head_bytes: int,
         max_body_bytes: int | None,
-        known: dict[bytes, ResponseHead] | None = None,
-        plain: dict[bytes, ResponseHead] | None = None,
+        known: Known | None = None,
         ok: Container[int] = range(200, 300),
     ) -> None:
         super().__init__(httptools.HttpResponseParser, max_head_bytes)
         self._answered = answered
         self._max_body_bytes = math.inf if max_body_bytes is None else max_body_bytes
-        self._known: dict[bytes, ResponseHead] = {} if known is None else known
-        self._plain: dict[bytes, ResponseHead] = {} if plain is None else plain
+        self._known = known or Known()
         self._ok = ok
         # The bytes of the head that is parsed, where it may become known.
         self._raw_head, self._interim = b"", 0
@@ -88,18 +103,26 @@ class ResponseReader(MessageReader):
         """Return the answer where `data` is a whole one, a success with a known head; else None.
 
         The short way, and nearly all that a benchmark receives: `data` is then used, and `answered`
-        is not called. Otherwise give it to `receive`.
+        is not called. Otherwise give it to `receive`. To compare with what came last takes a tenth
+        of the time that a look-up of the head takes.
         """
-        if self.between:
-            start = data.find(HEAD_END) + 4
-            head = self._plain.get(data[:start])
-            if head is not None and head.length == len(data) - start:
-                return Answer(head.status, data[start:], head.fields)
-        return None
+        if not self.between:
+            return None
+        known = self._known
+        if data != known.data:
+            raw, head = known.last
+            if not data.startswith(raw):
+                raw = data[: data.find(HEAD_END) + 4]
+                head = known.plain.get(raw, NO_HEAD)
+            if head.length != len(data) - len(raw):
+                return None
+            known.last, known.data = (raw, head), data
+            known.answer = Answer(head.status, data[len(raw) :], head.fields)
+        return known.answer
 
     def receive(self, data: bytes) -> None:
         """Take the bytes that follow those before, split anywhere."""
-        at, size, known = 0, len(data), self._known
+        at, size, known = 0, len(data), self._known.heads
         while at < size and self.between:
             start = data.find(HEAD_END, at) + 4
             raw = data[at:start]
@@ -181,10 +204,11 @@ class ResponseReader(MessageReader):
         self.between, self._interim = True, 0
         head = ResponseHead(self._status, self._body_bytes, self._keep_alive, self._head_fields)
         if raw and head.keep_alive:
-            if len(self._known) >= MAX_HEADS_KNOWN:
-                self._known.clear()
-                self._plain.clear()
-            self._known[raw] = head
+            known = self._known
+            if len(known.heads) >= MAX_HEADS_KNOWN:
+                known.heads.clear()
+                known.plain.clear()
+            known.heads[raw] = head
             if head.status in self._ok:
-                self._plain[raw] = head
+                known.plain[raw] = head
         self._answered(head, b"".join(self._body))
