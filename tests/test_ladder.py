@@ -178,6 +178,19 @@ def test_it_says_when_the_server_was_the_bottleneck_and_what_is_missing() -> Non
     assert "nothing is known of the spread" in text
 
 
+def test_it_says_what_the_kernel_takes_and_what_is_left_to_gain() -> None:
+    used = {"client.cpu_user_s": 0.2, "client.cpu_system_s": 0.5, "client.cpu_us_per_request": 7.0}
+    rival = {"client": None, "figures": {"cpu_us_per_request": 6.0, "cpu_us_in_kernel": 5.5}}
+    ladder = climbed([record("wire", 0, 100.0, **used), record("wrk", 0, 90.0, **rival)])
+
+    assert [row["cpu_us_in_kernel"] for row in ladder.to_dict()["summary"]] == [5.0, 5.5]
+    assert all(text in ladder.text() for text in ("2 + 5", "0.5 + 5.5"))
+    assert "without any work of its own wire would do ×1.4 of its rate" in ladder.text()
+    shown = {text.get_text() for text in ladder.plot().axes[1].texts}
+    assert {"2 + 5", "0.5 + 5.5"} <= shown
+    assert "any work of its own" not in climbed([record("wrk", 0, 90.0, **rival)]).text()
+
+
 def test_a_server_that_had_to_wait_for_its_core_was_not_idle() -> None:
     text = climbed([record("wire", 0, 1.0, **{"server.waited_percent": 40.0})]).text()
     assert "never the bottleneck" not in text

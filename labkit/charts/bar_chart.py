@@ -127,6 +127,7 @@ class Rung(msgspec.Struct, frozen=True, kw_only=True):
     throughput_rps_min: float | None = None
     throughput_rps_max: float | None = None
     cpu_us_per_request: float | None = None
+    cpu_us_in_kernel: float | None = None
     server_cpu_percent: float | None = None
     server_waited_percent: float | None = None
     bound: Literal["", "maybe", "server"] = ""
@@ -138,6 +139,14 @@ class Rung(msgspec.Struct, frozen=True, kw_only=True):
     verdict: str = "valid"
     warnings: list[str] = []
     failures: list[str] = []
+
+    @property
+    def cpu_text(self) -> str:
+        """Return the CPU per request in µs, its own and the kernel's, such as '2.1 + 5.4'."""
+        used_us, kernel_us = self.cpu_us_per_request, self.cpu_us_in_kernel
+        if used_us is None or kernel_us is None:
+            return ""
+        return f"{stats.number(used_us - kernel_us)} + {stats.number(kernel_us)}"
 
     @property
     def gain_text(self) -> str:
@@ -177,7 +186,7 @@ def ladder(rungs: Sequence[Rung], *, notes: Sequence[str] = ()) -> figure.Chart:
     rates.set_yticks(places, [rung.label for rung in shown])
     rates.set_ylim(places[-1] + 0.6, -0.6)
     rates.set_xlabel("requests/s, logarithmic; ×: gain over the step above")
-    costs.set_xlabel("CPU per request (µs), log.")
+    costs.set_xlabel("CPU per request (µs), log.:\nown + the kernel's (pale)")
     costs.tick_params(axis="y", labelleft=False)
     return chart
 
@@ -186,7 +195,7 @@ def _rungs(ax: Axes, places: Sequence[float], rungs: Sequence[Rung], name: str) 
     """Draw a bar for each figure of that name, with the figure at the right.
 
     The bars start at the left edge: on a logarithmic axis their length means nothing. A rate has
-    its whisker and its gain.
+    its whisker and its gain; of CPU the kernel's part is pale.
     """
     is_rate = name == "throughput_rps"
     known = [value for rung in rungs if (value := getattr(rung, name))]
@@ -196,7 +205,7 @@ def _rungs(ax: Axes, places: Sequence[float], rungs: Sequence[Rung], name: str) 
         axes.logarithmic(ax.xaxis, marks=(1, 3))
     for place, rung in zip(places, rungs, strict=True):
         value, least, most = getattr(rung, name), rung.throughput_rps_min, rung.throughput_rps_max
-        figure = axes.at_right(ax, place, _text(value))
+        figure = axes.at_right(ax, place, (not is_rate and rung.cpu_text) or _text(value))
         if is_rate and rung.gain_text:
             axes.beside(ax, 1, 0.5, rung.gain_text, xycoords=figure, weight="bold")
         if value:
@@ -204,6 +213,9 @@ def _rungs(ax: Axes, places: Sequence[float], rungs: Sequence[Rung], name: str) 
             if rung.bound:
                 filled = replace(filled, edge="white", hatch=_BOUNDS[rung.bound].hatch)
             ax.barh(place, value, _THICKNESS, **filled.fill)
+            if not is_rate and rung.cpu_us_in_kernel:
+                part = {"color": "white", "alpha": 0.6, "left": value - rung.cpu_us_in_kernel}
+                ax.barh(place, rung.cpu_us_in_kernel, _THICKNESS, **part)
             if is_rate and least and most and most > least:
                 axes.whisker(ax, value, place, (least, most))
     ax.tick_params(axis="y", length=0)

@@ -182,7 +182,7 @@ def floor_and_bound(trial: Trial, stats: Mapping[str, Any]) -> tuple[float | Non
 
 
 # The version of each known program, and the CPU seconds that it takes to start and end: asked once.
-_VERSIONS: dict[str, tuple[str | None, float]] = {}
+_VERSIONS: dict[str, tuple[str | None, tuple[float, float]]] = {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,7 +194,8 @@ class Running:
     folder: str | None = None
     rival: Rival | None = None
     version: str | None = None
-    start_cpu_s: float = 0.0
+    # What its start takes, itself and in the kernel.
+    start_s: tuple[float, float] = (0.0, 0.0)
 
     def _read(self, ended: Mapping[str, Any]) -> RequestCount | None:
         """Return the figures that it printed, if it is one that does; raises `TrialFailed`.
@@ -251,9 +252,11 @@ class Running:
         if own is not None:
             done, server = own.ok + own.failed, measured.server or Server()
             failed = {"other": own.failed} if own.failed else {}
-            cpu_s = max(used.cpu_user_s + used.cpu_system_s - self.start_cpu_s, 0.0)
+            user_s = max(used.cpu_user_s - self.start_s[0], 0.0)
+            system_s = max(used.cpu_system_s - self.start_s[1], 0.0)
             percent = None if server.cpu_s is None else 100 * server.cpu_s / own.wall_s
-            figures = {"cpu_us_per_request": 1e6 * cpu_s / done}
+            figures = {"cpu_us_per_request": 1e6 * (user_s + system_s) / done}
+            figures["cpu_us_in_kernel"] = 1e6 * system_s / done
             parts: dict[str, Any] = {"client": None} if self.rival else {}
             parts["counts"] = Counts(planned=done, sent=done, ok=own.ok, failed=failed)
             parts["server"] = msgspec.structs.replace(server, cpu_percent=percent)
@@ -283,7 +286,8 @@ async def started(trial: Trial, url: str, core: int | None, stack: AsyncExitStac
             asked = [path, *rival.version.split()]
             ended, out, errors = await process.run(asked, core=core, folder=asking)
         found = re.search(rival.versioned, out + errors, flags=re.MULTILINE)
-        _VERSIONS[path] = found[1] if found else None, ended.cpu_s
-    version, cpu_s = _VERSIONS[path]
+        start_s = ended.usage.ru_utime, ended.usage.ru_stime
+        _VERSIONS[path] = found[1] if found else None, start_s
+    version, start_s = _VERSIONS[path]
     known = Running(trial=trial, words=words, folder=folder, rival=rival, version=version)
-    return replace(known, start_cpu_s=cpu_s)
+    return replace(known, start_s=start_s)

@@ -310,6 +310,15 @@ class Record(Measurement, frozen=True, kw_only=True):
         return " ".join(filter(None, [target.get("command", target.get("kind")), path]))
 
     @property
+    def cpu_us_in_kernel(self) -> float | None:
+        """Return the part of the client's CPU per request that it spent in the kernel."""
+        client = self.client
+        if client is None or client.cpu_us_per_request is None:
+            return None
+        used_s = client.cpu_user_s + client.cpu_system_s
+        return client.cpu_us_per_request * client.cpu_system_s / used_s if used_s else None
+
+    @property
     def server_cpu_us_per_request(self) -> float | None:
         """Return the CPU that the server used for each request that ended, or that it counted."""
         server, ended = self.server or Server(), self.counts.sent - self.counts.cancelled

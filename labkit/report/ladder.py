@@ -30,7 +30,7 @@ _MARKS = {"": "", "maybe": "(?)", "server": "(!)"}
 _NONE = "-"
 # What a rung takes from the row of its arm in the summary.
 _OF_SUMMARY = ("n", "verdict", "throughput_rps", "throughput_rps_min", "throughput_rps_max",
-               "cpu_us_per_request", "server_cpu_percent")  # fmt: skip
+               "cpu_us_per_request", "cpu_us_in_kernel", "server_cpu_percent")  # fmt: skip
 
 
 def bound(server_cpu_percent: float | None) -> Literal["", "maybe", "server"]:
@@ -119,6 +119,10 @@ class Ladder(FileStudy):
         beside = [f"{times(1 / one.gain)} of {one.arm}" for one in peers if one.gain]
         if beside:
             found.append(f"The rung {YARDSTICK} does {_listed(beside)}.")
+        for one in self.rungs:
+            if one.arm == YARDSTICK and one.cpu_us_per_request and one.cpu_us_in_kernel:
+                gain = times(one.cpu_us_per_request / one.cpu_us_in_kernel)
+                found.append(paths.sentence("cpu-left", yardstick=YARDSTICK, gain=gain))
         found += self._bottleneck()
         programs = [one.effective.get("program", {}) for one in self.records]
         versions = {one["name"]: one["version"] for one in programs if one}
@@ -198,6 +202,7 @@ _COLUMNS: Mapping[str, Callable[[charts.Rung], str]] = {
     "gain": _gain_text,
     "over": lambda one: one.against if one.gain and one.against else _NONE,
     "CPU/request (µs)": lambda one: _number(one.cpu_us_per_request),
+    "own + kernel": lambda one: one.cpu_text or _NONE,
     "server CPU (%)": _server_text,
     "failed": lambda one: f"{one.failed:,}",
     "in doubt": lambda one: (
