@@ -17,12 +17,12 @@ from labkit.lab.awaiting import awaited
 from labkit.measured import patterns
 
 HEAVY = (
-    *("aiohttp", "pandas", "matplotlib", "msgspec", "IPython", "typer", "rich", "uvloop"),
+    *("aiohttp", "pandas", "matplotlib", "msgspec", "IPython", "click", "rich", "uvloop"),
     *("PIL", "html", "ast", "pathlib"),
 )
 STARTS_WITHOUT = ("email", "pickle", "shutil", "tempfile")
 DRAWING = ("matplotlib", "pandas")
-PARENT = ("pandas", "matplotlib", "IPython", "typer", "rich", "psutil", "numpy")
+PARENT = ("pandas", "matplotlib", "IPython", "click", "rich", "psutil", "numpy")
 
 
 def loaded_after(code: str) -> set[str]:

@@ -333,8 +333,8 @@ def test_a_shell_completes_commands_and_values(
 ) -> None:
     monkeypatch.setenv("COMP_WORDS", line)
     monkeypatch.setenv("COMP_CWORD", str(len(line.split(" ")) - 1))
-    monkeypatch.setenv("_LABKIT_COMPLETE", "complete_bash")
-    assert set(programs.here().stdout.split()) == set(offered)
+    monkeypatch.setenv("_LABKIT_COMPLETE", "bash_complete")
+    assert {*programs.labkit().stdout.split()} == {f"plain,{one}" for one in offered}
 
 
 def test_doctor_tells_what_it_found() -> None:
@@ -372,7 +372,7 @@ def test_serve_answers_and_ends_with_status_0(store: Path) -> None:
 @pytest.mark.parametrize("words", [["-m", "labkit"], [str(Path(sys.prefix) / "bin" / "labkit")]])
 def test_ctrl_c_while_it_imports_exits_130_without_a_word(tmp_path: Path, words: Any) -> None:
     interrupting = "import os, signal\nos.kill(os.getpid(), signal.SIGINT)\nimport ast\n"
-    (tmp_path / "typer.py").write_text(interrupting)
+    (tmp_path / "click.py").write_text(interrupting)
 
     env = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
     done = programs.ran(sys.executable, *words, "results", "list", env=env)

@@ -14,13 +14,15 @@ import pytest
 from machines import GOOD, checks, machine
 
 from labkit.cli import doctor as commands
-from labkit.cli.options import described
+from labkit.cli import options
 from labkit.lab import doctor
 from labkit.lab.doctor import Machine, MachineCheck, Status
 from labkit.launch import environment
 from labkit.record.codes import CODES
 
-command = described(commands.doctor, "doctor", commands.doctor)
+
+def command(**given: Any) -> None:
+    commands.doctor(options.asked("doctor", given))
 
 
 def found(name: str, of: Machine) -> MachineCheck | None:

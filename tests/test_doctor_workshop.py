@@ -15,7 +15,7 @@ from machines import GOOD, checks, machine
 from programs import labkit
 
 from labkit.cli import doctor as commands
-from labkit.cli.options import described
+from labkit.cli import options
 from labkit.errors import TrialFailed
 from labkit.lab import workshop
 from labkit.lab.workshop import Readiness, Tried
@@ -28,7 +28,10 @@ UNCOUNTED = SimpleNamespace(**vars(NEEDS[0]) | {"name": "33_the_ledger", "worksh
 LAB, KERNEL = ("4.6.6", False, 0.9), (f"runs {sys.prefix}", False, 1.26)
 TAKES = "scale workshop will take about 60 minutes of computing in all"
 DIED = {"tried": {"record": TrialFailed("it died")}}
-command = described(commands.doctor, "doctor", commands.doctor)
+
+
+def command(**given: Any) -> None:
+    commands.doctor(options.asked("doctor", given))
 
 
 def measured(ok: int = 2_000, cpu_us: float | None = 100.0, efficiency: float = 0.95) -> Record:

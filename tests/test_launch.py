@@ -50,7 +50,7 @@ WEATHER = {
     *("steal", "backlog", "server-contended", "server-core-lost", "core-shared"),
 }
 TINY = Trial(requests=60, limit=7)
-FORBIDDEN = ("IPython", "jinja2", "matplotlib", "numpy", "pandas", "psutil", "rich", "typer")
+FORBIDDEN = ("IPython", "jinja2", "matplotlib", "numpy", "pandas", "psutil", "rich", "click")
 
 
 def doubts(record: Record) -> list[str]:

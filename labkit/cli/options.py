@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from functools import partial, wraps
-from inspect import Parameter, Signature
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin
 
-import typer
+import click
 
 from labkit import paths
 from labkit.errors import BadInput
@@ -22,47 +21,53 @@ from labkit.spec.targets import TARGETS, HttpServer
 from labkit.spec.transports import TRANSPORTS
 from labkit.spec.trial import Trial
 
-Command = Callable[..., Any]
 # What a command was asked for: the value of each of its options, and what was made of each group.
 Asked = SimpleNamespace
 
 TABLES = paths.table("options.toml")
-TYPES = {"text": str, "texts": list[str], "path": Path, "number": float, "whole": int, "flag": bool}
-TYPES["time"] = datetime
+TYPES: dict[str, Any] = {"text": str, "texts": str, "number": float, "whole": int, "flag": bool}
+TYPES |= {"path": click.Path(path_type=Path), "time": datetime.fromisoformat}
 
 
 def options_of(
     rows: Mapping[str, Any], usual: Callable[[str], Any] = str, type_of: Callable[[str], Any] = str
-) -> list[Parameter]:
-    """Return a parameter for each row, of which typer makes an option or an argument.
+) -> list[click.Parameter]:
+    """Return an option or an argument for each row.
 
     A row without a type is a setting, whose field `usual` and `type_of` know. Its value stays text:
     the field checks it, in one sentence.
     """
-    options = []
+    options: list[click.Parameter] = []
     kinds = {"strategy": STRATEGIES, "target": TARGETS, "transport": TRANSPORTS}
     for name, given in rows.items():
-        row = {"flags": [f"--{name.removesuffix('_s').replace('_', '-')}"], **given}
-        flags, default = row.pop("flags"), row.pop("default", None)
-        if "type" not in row:
+        word = name.removesuffix("_s").replace("_", "-")
+        row = {"flags": [f"--{word}"], **given}
+        flags, default, kind = row.pop("flags"), row.pop("default", None), row.pop("type", None)
+        if kind is None:
             type_ = str if default else type_of(name)
             words = get_args(type_) if get_origin(type_) is Literal else kinds.get(name, ())
             row["help"] += f" [{default or usual(name)}]"
-            row["autocompletion"], default = _completer(list(words)), None
-        kind = TYPES[row.pop("type", "text")]
-        is_argument, is_needed = row.pop("argument", False), row.pop("needed", False)
-        typed: Any = kind if is_needed or default is not None else kind | None
-        option = typer.Argument(**row) if is_argument else typer.Option(*flags, **row)
-        usually = Parameter.empty if is_needed else default
-        how: Any = {"default": usually, "annotation": Annotated[typed, option]}
-        options.append(Parameter(name, Parameter.KEYWORD_ONLY, **how))
+            row["shell_complete"], default = _completer(list(words)), None
+        row["type"] = TYPES[kind or "text"]
+        if (least := row.pop("min", None)) is not None:
+            row["type"] = click.IntRange(least)
+        if row.pop("argument", False):
+            row |= {"nargs": -1} if kind == "texts" else {}
+            options.append(click.Argument([name], required=row.pop("needed", False), **row))
+            continue
+        if kind == "flag":
+            row.pop("metavar", None)
+            flags = flags or [f"--{word}/--no-{word}"]
+        row |= {"is_flag": kind == "flag", "multiple": kind == "texts", "default": default}
+        row["show_default"] = default not in (None, [], False)
+        options.append(click.Option([*flags, name], **row))
     return options
 
 
-def _completer(words: Sequence[str]) -> Callable[[str], list[str]]:
+def _completer(words: Sequence[str]) -> Callable[..., list[str]]:
     """Return what a shell asks for the values that complete a word."""
 
-    def complete(incomplete: str) -> list[str]:
+    def complete(ctx: click.Context, option: click.Parameter, incomplete: str) -> list[str]:
         return [word for word in words if word.startswith(incomplete)]
 
     return complete
@@ -125,45 +130,50 @@ def server(given: Mapping[str, str]) -> dict[str, Any]:
 # The options of each group, and what is made of those that were given.
 _OF_TRIAL = options_of(TABLES["trial"], _USUAL.get, _USUAL.type_of)
 _OF_SERVER = partial(getattr, HttpServer()), validation.types_of(HttpServer).__getitem__
-GROUPS: Mapping[str, tuple[Sequence[Parameter], Callable[[dict[str, Any]], Any]]] = {
+GROUPS: Mapping[str, tuple[Sequence[click.Parameter], Callable[[dict[str, Any]], Any]]] = {
     "trial": ([*_OF_TRIAL, *options_of(TABLES["any_trial"])], trial),
     "wanted": (options_of(TABLES["wanted"]), Wanted),
     "server": (options_of(TABLES["serve"], *_OF_SERVER), server),
 }
 
 
-def described(command: Command, name: str, resumed: Command) -> Command:
-    """Return what typer calls: it takes the options that `name` has in `data/options.toml`.
-
-    The command takes all of them as one `Asked`; with --resume `resumed` does. typer makes an
-    option of each parameter in a function's signature, and asks its annotations for the types. Help
-    lists them in this order, those that are needed first.
-    """
-    rows, shared = TABLES["command"][name], TABLES["shared"]
+def _of(command: str) -> tuple[dict[str, Any], Sequence[str]]:
+    """Return the rows of a command's own options, and the groups that it takes."""
+    rows, shared = TABLES["command"][command], TABLES["shared"]
     own = {one: shared.get(one, {}) | rows.get(one, {}) for one in rows["options"]}
-    groups = {group: GROUPS[group] for group in rows.get("takes", ())}
-    parameters = [*(one for options, _ in groups.values() for one in options), *options_of(own)]
-    parameters.sort(key=lambda one: one.default is not Parameter.empty)
+    return own, rows.get("takes", ())
 
-    @wraps(command)
-    def call(**given: Any) -> Any:
-        values = {one.name: one.default for one in parameters} | given
-        asked, resumes = Asked(**values), values.get("resume") is not None
-        beside = [one.name for one in parameters if values[one.name] not in (None, one.default)]
-        for one in {*beside} - {*TABLES["beside_resume"]["names"]} if resumes else ():
-            raise validation.refusal("resumed-with", name=one)
-        if own.get("json", {}).get("type") != "flag":
-            check_file("--json", values.get("json"))
-        for group, (options, make) in groups.items():
-            # The plan of a study has its trials.
-            asks = [] if group == "trial" and resumes else options
-            chosen = {one.name: values[one.name] for one in asks}
-            vars(asked)[group] = make({k: v for k, v in chosen.items() if v is not None})
-        return (resumed if resumes else command)(asked)
 
-    call.__signature__ = Signature(parameters)  # type: ignore[attr-defined] # typer's
-    call.__annotations__ = {one.name: one.annotation for one in parameters}
-    return call
+def parameters(command: str) -> list[click.Parameter]:
+    """Return the options and arguments that a command has in `data/options.toml`, in that order."""
+    own, groups = _of(command)
+    return [*(one for group in groups for one in GROUPS[group][0]), *options_of(own)]
+
+
+def asked(command: str, given: Mapping[str, Any]) -> Asked:
+    """Return what a command is asked for, with what is made of each group that it takes.
+
+    Raises `BadInput`.
+    """
+    own, groups = _of(command)
+    usual: dict[str, Any] = {str(one.name): None for group in groups for one in GROUPS[group][0]}
+    usual |= {name: row.get("default") for name, row in own.items()}
+    there = {name: one for name, one in given.items() if one not in (None, ())}
+    values: dict[str, Any] = usual | {
+        k: [*v] if isinstance(v, tuple) else v for k, v in there.items()
+    }
+    found, resumes = Asked(**values), values.get("resume") is not None
+    beside = [name for name, one in values.items() if one not in (None, usual[name])]
+    for name in {*beside} - {*TABLES["beside_resume"]["names"]} if resumes else ():
+        raise validation.refusal("resumed-with", name=name)
+    if own.get("json", {}).get("type") != "flag":
+        check_file("--json", values.get("json"))
+    for group in groups:
+        options, make = GROUPS[group]
+        # The plan of a study has its trials.
+        asks = [] if group == "trial" and resumes else [str(one.name) for one in options]
+        vars(found)[group] = make({k: values[k] for k in asks if values[k] is not None})
+    return found
 
 
 def axes(trial: Trial, listed: Iterable[str]) -> dict[str, list[Any]]:

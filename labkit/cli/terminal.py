@@ -15,13 +15,11 @@ from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
-import msgspec
-
-from labkit.cli import options
 from labkit.errors import Interrupted, LabError, TrialFailed
 from labkit.escaping import visible
 
 if TYPE_CHECKING:
+    from labkit.cli import options
     from labkit.lab.progress import Reporter
     from labkit.record.record import Record
 
@@ -121,6 +119,7 @@ def perform(
     where all of its records failed; a trial that failed is shown by what its record has, and
     replaces an older result at `json` as well.
     """
+    from labkit.cli import options
     from labkit.report.study import Outcome, Run  # takes a while
 
     wanted, json = getattr(asked, "wanted", options.Wanted({})), asked.json
@@ -197,6 +196,8 @@ def all_failed(records: list[Record]) -> bool:
 def write_json(where: str | None, result: Any) -> None:
     """Write `result` where `--json` says, if it says so."""
     if where is not None:
+        import msgspec  # here: help needs none
+
         data = msgspec.json.format(msgspec.json.encode(result), indent=2)
         write("--json", where, data.decode() + "\n")
 
