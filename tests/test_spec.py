@@ -20,9 +20,9 @@ from labkit.measured import strategies
 from labkit.spec import targets, transports, validation
 from labkit.spec import trial as spec
 from labkit.spec.parts import Switches, Workload
+from labkit.spec.plan import checked
 from labkit.spec.registry import OPTION_TYPES, STRATEGIES
 from labkit.spec.requests import RequestSettings
-from labkit.spec.settings import checked
 from labkit.spec.targets import EchoTarget, HttpTarget, UrlTarget, ValkeyTarget
 from labkit.spec.transports import AiohttpTransport, EchoTransport, RedisTransport, WireTransport
 from labkit.spec.trial import Trial

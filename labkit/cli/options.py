@@ -127,13 +127,12 @@ def server(given: Mapping[str, str]) -> dict[str, Any]:
     return {name: validation.from_text(name, text, types[name]) for name, text in texts.items()}
 
 
-# The options of each group, and what is made of those that were given.
-_OF_TRIAL = options_of(TABLES["trial"], _USUAL.get, _USUAL.type_of)
+# The rows of each group, how their fields are known, and what is made of those that were given.
 _OF_SERVER = partial(getattr, HttpServer()), validation.types_of(HttpServer).__getitem__
-GROUPS: Mapping[str, tuple[Sequence[click.Parameter], Callable[[dict[str, Any]], Any]]] = {
-    "trial": ([*_OF_TRIAL, *options_of(TABLES["any_trial"])], trial),
-    "wanted": (options_of(TABLES["wanted"]), Wanted),
-    "server": (options_of(TABLES["serve"], *_OF_SERVER), server),
+GROUPS: Mapping[str, tuple[Mapping[str, Any], Sequence[Any], Callable[[dict[str, Any]], Any]]] = {
+    "trial": (TABLES["trial"] | TABLES["any_trial"], (_USUAL.get, _USUAL.type_of), trial),
+    "wanted": (TABLES["wanted"], (), Wanted),
+    "server": (TABLES["serve"], _OF_SERVER, server),
 }
 
 
@@ -147,7 +146,8 @@ def _of(command: str) -> tuple[dict[str, Any], Sequence[str]]:
 def parameters(command: str) -> list[click.Parameter]:
     """Return the options and arguments that a command has in `data/options.toml`, in that order."""
     own, groups = _of(command)
-    return [*(one for group in groups for one in GROUPS[group][0]), *options_of(own)]
+    of_groups = [options_of(GROUPS[group][0], *GROUPS[group][1]) for group in groups]
+    return [*(one for options in of_groups for one in options), *options_of(own)]
 
 
 def asked(command: str, given: Mapping[str, Any]) -> Asked:
@@ -156,7 +156,7 @@ def asked(command: str, given: Mapping[str, Any]) -> Asked:
     Raises `BadInput`.
     """
     own, groups = _of(command)
-    usual: dict[str, Any] = {str(one.name): None for group in groups for one in GROUPS[group][0]}
+    usual = dict[str, Any].fromkeys(name for group in groups for name in GROUPS[group][0])
     usual |= {name: row.get("default") for name, row in own.items()}
     there = {name: one for name, one in given.items() if one not in (None, ())}
     values: dict[str, Any] = usual | {
@@ -169,9 +169,9 @@ def asked(command: str, given: Mapping[str, Any]) -> Asked:
     if own.get("json", {}).get("type") != "flag":
         check_file("--json", values.get("json"))
     for group in groups:
-        options, make = GROUPS[group]
+        rows, _, make = GROUPS[group]
         # The plan of a study has its trials.
-        asks = [] if group == "trial" and resumes else [str(one.name) for one in options]
+        asks = [] if group == "trial" and resumes else rows
         vars(found)[group] = make({k: values[k] for k in asks if values[k] is not None})
     return found
 

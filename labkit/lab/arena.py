@@ -14,7 +14,8 @@ from labkit.launch import preflight
 from labkit.launch.experiment import run_exam
 from labkit.report.arena import Arena, Examined, judge
 from labkit.spec import plan, validation
-from labkit.spec.settings import Trial, checked
+from labkit.spec.plan import checked
+from labkit.spec.trial import Trial
 
 # The strategies of the lab to rank with: those without a fault.
 AMONG = ("worker_pool", "task_pool", "task_group", "queue")

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 import msgspec
 
@@ -28,19 +28,20 @@ from labkit.profiler.callgraph import Clock, ProfileOptions
 from labkit.profiler.slow_callbacks import SLOW_S
 from labkit.record.record import Record
 from labkit.record.store import Store, readable
-from labkit.report import gate, stored
-from labkit.report.file_study import ARM, Audit, FileStudy, Overview
+from labkit.report import gate
 from labkit.report.gate import Baseline
-from labkit.report.ladder import Ladder
-from labkit.report.profile import Profile
 from labkit.report.study import Outcome, Run, Study, Sweep, Timed
 from labkit.spec import plan, validation
 from labkit.spec.parts import DEFAULT_REQUESTS
-from labkit.spec.plan import Step, Work
-from labkit.spec.settings import Trial, checked
+from labkit.spec.plan import Step, Work, checked
 from labkit.spec.targets import HttpServer
-from labkit.studies import study_file
-from labkit.studies.study_file import SCALES, Programs, StudyFile
+from labkit.spec.trial import Trial
+
+if TYPE_CHECKING:  # what one trial needs none of is imported where it is used
+    from labkit.report.file_study import Audit, FileStudy, Overview
+    from labkit.report.ladder import Ladder
+    from labkit.report.profile import Profile
+    from labkit.studies.study_file import Programs, StudyFile
 
 Compared = TypeVar("Compared", bound=Outcome)
 # Of a sweep of rates by itself: the first and the highest, how near it goes to the highest that is
@@ -50,6 +51,8 @@ FIRST_RPS, MAX_RPS, MAX_STEP, RATE_S = 64.0, 1e6, 1.1, 2.0
 
 def default_scale() -> str:
     """Return the size that notebooks run at: `LABKIT_SCALE`, smoke where it is not set."""
+    from labkit.studies.study_file import SCALES
+
     named = os.environ.get("LABKIT_SCALE", "smoke")
     validation.check_known("LABKIT_SCALE", named, SCALES)
     return named
@@ -81,6 +84,8 @@ async def profile(
     long on a callback that blocks the event loop is named. The record of the run is stored nowhere.
     Raises `BadInput` before anything is started, `TrialFailed` where it could not be finished.
     """
+    from labkit.report.profile import Profile
+
     chosen = checked(trial or Trial())
     request = launcher.ProfileRequest(ProfileOptions(clock=clock, slow_s=slow_s))
     if chosen.program:
@@ -332,6 +337,9 @@ async def resume(
     repeats its remote host, `allow_commands` lets it run commands and files of code. Raises
     `BadInput` or `RecordNotFound` before anything is started.
     """
+    from labkit.report import stored
+    from labkit.studies import study_file
+
     planned = written_plan.find(into := where.get("store") or Store(), study)
     asked, how, kind = planned.asked, planned.asked["how"], planned.experiment
     baseline = asked["baseline"] and Baseline(**asked["baseline"])
@@ -340,7 +348,7 @@ async def resume(
         if "file" in asked:
             # A file that comes with the lab is no stranger's: the plan's has to be the same.
             ours = asked["name"] in study_file.names() and not how["programs"]
-            stated = msgspec.convert(asked["file"], StudyFile)
+            stated = msgspec.convert(asked["file"], study_file.StudyFile)
             file = study_file.load(asked["name"]) if ours else stated
             arms_of = file.plan(how["scale"], 1, programs=how["programs"]).arms.items()
             _check_commands(arms_of, ours or allow_commands)
@@ -371,11 +379,14 @@ async def reproduce(
     arms that run now. With the name 'all' every one of them runs, one after another, and those that
     cannot run here say why.
     """
+    from labkit.report.file_study import ARM, Overview
+    from labkit.studies import study_file
+
     how: dict[str, Any] = {"repeats": repeats, "programs": programs, **where}
     if name == "all":
         if baseline is not None:
             raise validation.refusal("of-all", what="a baseline")
-        validation.check_known("scale", scale or default_scale(), SCALES)
+        validation.check_known("scale", scale or default_scale(), study_file.SCALES)
         how["reporter"] = show = where.get("reporter") or progress.default()
         ran, not_run = list[Any](), dict[str, str]()
         for file in study_file.benchmarks():
@@ -422,6 +433,9 @@ async def ladder(
     `short` takes less than a minute; `repeats`, and `seconds` of measuring each time, replace the
     scale's own.
     """
+    from labkit.report.ladder import Ladder
+    from labkit.studies import study_file
+
     how: dict[str, Any] = {"repeats": repeats, "seconds": seconds, "seed": seed, **where}
     scale = "short" if short else "full"
     found = await run_file(study_file.load("ladder"), scale, only=rungs, **how)
@@ -446,6 +460,8 @@ async def check_claims(
     your own, from `labkit.studies.study_file.parse`, which runs commands and files of its own only
     with `allow_commands`. `repeats` replaces the scale's own; fewer than five decide nothing.
     """
+    from labkit.studies import study_file
+
     file, chosen = claims or study_file.load("claims"), scale or default_scale()
     _check_commands(file.plan(chosen, 1).arms.items(), allow_commands)
     return await run_file(file, chosen, only=ids, repeats=repeats, seed=seed, **where)
@@ -459,6 +475,9 @@ async def audit(comparisons: int = 50, **where: Unpack[Where]) -> Audit:
     compares percentiles with delays that the server knows it gave, and CPU with a client that never
     sleeps.
     """
+    from labkit.report.file_study import Audit
+    from labkit.studies import study_file
+
     validation.check("comparisons", comparisons, validation.Repeats)
     file, scale, same = study_file.load("audit"), "full", ["same", "same-again"]
     others = [arm.id for arm in file.arms if arm.id not in same]
@@ -492,6 +511,8 @@ def load(name: Path | str | None = None, *, store: Store | None = None) -> Run |
     of the study and holds no readable record is named on standard error, and in the study's report.
     Raises `RecordNotFound` or `RecordDamaged`.
     """
+    from labkit.report import stored
+
     if name is not None and (Path(name).suffix or Path(name).is_file()):
         records = gate.saved(Path(name))
         return stored.study_of(records) if records[0].experiment else Run(records[0])

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import wraps
 from importlib.util import find_spec
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 from urllib.parse import urlsplit
 
 import msgspec
@@ -33,15 +33,15 @@ from labkit.launch.servers import Served
 from labkit.record import codes
 from labkit.record.record import Note, Record
 from labkit.record.store import Store
-from labkit.report import stored
-from labkit.report.file_study import ARM, FileStudy
 from labkit.spec import plan, validation
 from labkit.spec.addresses import MAX_REMOTE_S
 from labkit.spec.plan import Coded, Step, Work
 from labkit.spec.targets import HttpServer
 from labkit.spec.trial import Trial
-from labkit.studies.parts import THEN, Seconds
-from labkit.studies.study_file import Programs, StudyFile
+
+if TYPE_CHECKING:
+    from labkit.report.file_study import FileStudy
+    from labkit.studies.study_file import Programs, StudyFile
 
 # Retries of a run that something else on the machine spoilt. Its figures are not the client's,
 # whatever they are: to replace it favours no arm.
@@ -272,6 +272,10 @@ async def run_file(
     out, as is the software of then where it cannot be had, and the result lists it; where a claim
     was named, `NotInstalled` is raised. Raises `BadInput` before anything is started.
     """
+    from labkit.report import stored  # here: one trial needs none of it
+    from labkit.report.file_study import ARM
+    from labkit.studies.parts import THEN, Seconds
+
     given: dict[str, Any] = {"scale": scale, "only": only, "repeats": repeats}
     given |= {"seconds": seconds, "seed": seed, "programs": programs and str(programs)}
     usual: dict[str, Any] = {"name": file.id, "baseline": None} | dict(asked or {})

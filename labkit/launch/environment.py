@@ -11,7 +11,6 @@ import re
 import subprocess
 from contextlib import suppress
 from functools import lru_cache
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +102,8 @@ def threads_with(core: int) -> set[int]:
 
 def version(package: str) -> str | None:
     """Return the installed version of a package; None where it is not installed."""
+    from importlib import metadata  # here: it takes a while
+
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:

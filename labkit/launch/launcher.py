@@ -139,15 +139,8 @@ class _Run:
     async def run(self) -> Record:
         """Run the trial and keep its record, also where it is cancelled after it has begun."""
         trial = self.trial
-        # Drawing a million delays takes seconds: not in the loop of a notebook.
-        floor_s, bound_s, deadline_s = await asyncio.to_thread(
-            lambda: (trial.floor_s, trial.bound_s, trial.deadline_s)
-        )
-        deadline_s = min(deadline_s, self.ready.within_s)
-        times = {"floor_s": floor_s, "bound_s": bound_s}
-        there: Sequence[Any] = [self.ready.environment, self.ready.cluster]
-        machine = environment.now() | {k: v for one in there if one for k, v in one.known.items()}
-        began = {"trial": self.ready.asked, "environment": machine, **times}
+        # It begins at the first wait, once the processes have been started.
+        knowing = asyncio.ensure_future(asyncio.to_thread(self._known))
         note: Note | None = None
         try:
             async with contextlib.AsyncExitStack() as stack:
@@ -164,6 +157,7 @@ class _Run:
                     stack.push_async_callback(client.child.stop)
                 started = servers.target_of(self.ready, mine.server, served)
                 target = await stack.enter_async_context(started)
+                began, deadline_s = await knowing
                 self.begun = True
                 pids = {"pid": target.pid, "pids": target.pids}
                 begin: dict[str, Any] = {"url": url or target.url, **pids}
@@ -184,9 +178,10 @@ class _Run:
                 note = note or self.program.failure(self.clients[0].ended)
                 if self.counted and "delays_s" in self.counted:
                     found = await asyncio.to_thread(programs.floor_and_bound, trial, self.counted)
-                    began |= dict(zip(times, found, strict=True))
+                    began |= dict(zip(("floor_s", "bound_s"), found, strict=True))
         except TrialFailed as error:
             note = Note(code="target-lost", message=str(error))
+            began, _ = await knowing
         except asyncio.CancelledError:
             # The disk may be slow: both processes are gone by now.
             if self.begun:
@@ -199,6 +194,17 @@ class _Run:
             failed = f"; failed by then: {record.counts.why}" if record.counts.failures else ""
             raise TrialFailed(f"{note.message}{failed}{named}", record)
         return record
+
+    def _known(self) -> tuple[dict[str, Any], float]:
+        """Return what a record has of a run before it begins, and the deadline in seconds.
+
+        To draw a million delays takes seconds.
+        """
+        trial, there = self.trial, [self.ready.environment, self.ready.cluster]
+        machine = environment.now() | {k: v for one in there if one for k, v in one.known.items()}
+        times = {"floor_s": trial.floor_s, "bound_s": trial.bound_s}
+        deadline_s = min(trial.deadline_s, self.ready.within_s)
+        return {"trial": self.ready.asked, "environment": machine, **times}, deadline_s
 
     def _start_clients(self, chosen: Sequence[int | None]) -> Iterator[Client]:
         """Start a client on each core, and yield it."""

@@ -21,8 +21,6 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 
-import psutil
-
 from labkit.launch import environment
 from labkit.spec.addresses import EVERYWHERE
 
@@ -81,6 +79,8 @@ def sockets(port: int) -> dict[str, str]:
 
 def of_process(pid: int) -> list[str]:
     """Return where a process and those below it accept connections."""
+    import psutil  # here: most targets are the lab's own
+
     found = set[str]()
     for one in map(psutil.Process, with_all_below([pid])):
         with suppress(psutil.Error):  # it is gone
@@ -103,6 +103,8 @@ def holders_of(inodes: Iterable[str]) -> set[int]:
 
 def _whole(holders: set[int]) -> tuple[list[int], list[int]]:
     """Return the processes at the top, and those with all below them."""
+    import psutil
+
     above = {os.getpid(), *(one.pid for one in psutil.Process().parents())}
     # The first process of a system may have it, too: it hands sockets to those that it starts.
     above_of, holders = dict[int, list[int]](), holders - {1} or holders
@@ -122,6 +124,8 @@ def _whole(holders: set[int]) -> tuple[list[int], list[int]]:
 
 def with_all_below(roots: Iterable[int]) -> list[int]:
     """Return these processes, each with all that are below it."""
+    import psutil
+
     pids = [*roots]
     for root in roots:
         with suppress(psutil.Error):

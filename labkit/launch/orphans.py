@@ -11,15 +11,16 @@ The plan: nothing that a trial started outlives it by two seconds, whoever is ki
 
 A mark is a number that a process cannot lose by chance, and that all it starts inherits: the soft
 limit on real-time CPU. It is over 10,000 years, and so limits nothing. `fork`, `exec`, `setsid` and
-a new environment keep it. /proc shows it.
+a new environment keep it. Whoever may kill a process may ask for it.
 
 The watcher is a process for as long as there are children. It is no child of this one, so who kills
 a whole tree leaves it, and its command line has no 'labkit', so who kills by that name does too. It
 waits until it hears that all is done, or until this process is gone. Then children get `GRACE_S` to
 end by themselves; what is left is killed, until nothing is. SIGKILL ends what is stopped as well.
 
-Measured on two busy cores: a watcher costs 20 ms of CPU and 9 MB, a search among 100 processes 3
-ms. So a study has one for all its runs, and what it never needs is imported where it is used. After
+Measured on two busy cores: a watcher costs 20 ms of CPU and 9 MB, a search among 190 processes 0.4
+ms (14 where it read the files of each). So a study has one for all its runs, and what it never
+needs is imported where it is used. After
 the end of this process all was gone within 0.6 s. Rejected: process groups and sessions (`setsid`
 leaves them), a word in the environment (a program may start another without one, and PostgreSQL
 writes its titles there), a parent in between (who stops or kills the client would meet that one
@@ -44,7 +45,7 @@ from contextlib import suppress
 GRACE_S, WITHIN_S, CHECK_EVERY_S = 0.5, 1.0, 0.01
 MAX_CHILDREN = 1 << 20
 IS_LINUX = sys.platform == "linux"
-LIMIT, ENDED, DONE = b"Max realtime timeout", (b"Z", b"X"), b"done"
+ENDED, DONE = (b"Z", b"X"), b"done"
 
 
 def mark(pid: int, number: int | None = None) -> None:
@@ -64,16 +65,18 @@ def find(marks: range) -> list[int]:
     """
     from pathlib import Path  # here: most watchers never look
 
-    sessions, marked = dict[int, int](), set[int]()
-    for process in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError, ValueError):  # it has ended; or it is unlimited
-            stat = (process / "stat").read_bytes().rpartition(b")")[2].split(maxsplit=4)
-            limit = (process / "limits").read_bytes().partition(LIMIT)[2].split(maxsplit=1)[0]
-            if stat[0] not in ENDED:
-                sessions[int(process.name)] = int(stat[3])
-            if int(limit) in marks:
-                marked.add(int(process.name))
-    return [pid for pid, session in sessions.items() if {pid, session} & marked]
+    sessions, marked, living = dict[int, int](), set[int](), list[int]()
+    for name in os.listdir("/proc") if IS_LINUX else ():  # noqa: PTH208  # names only
+        with suppress(OSError, ValueError):  # no process; it has ended; or it is another user's
+            pid = int(name)
+            sessions[pid] = os.getsid(pid)
+            if resource.prlimit(pid, resource.RLIMIT_RTTIME)[0] in marks:
+                marked.add(pid)
+    for pid in (pid for pid, session in sessions.items() if {pid, session} & marked):
+        with suppress(OSError):
+            stat = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2]
+            living += [pid] if stat.split(maxsplit=1)[0] not in ENDED else []
+    return living
 
 
 def kill(marks: range) -> None:

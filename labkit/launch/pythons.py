@@ -27,7 +27,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cache
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -157,6 +156,8 @@ class Environment:
         site = next(where.glob("lib/*/site-packages"))
         if self.needs:
             (site / "labkit").symlink_to(paths.CHECKOUT / "labkit")
+        from importlib import metadata  # here: it takes a while
+
         about: dict[str, Any] = {"packages": [*self.packages], "is_client": bool(self.needs)}
         found = metadata.distributions(path=[str(site)])
         about["versions"] = {one.name: one.version for one in found}
@@ -210,6 +211,8 @@ def with_client(trial: Trial) -> Environment:
 @cache  # it reads thirty files
 def _locked(needs: Sequence[str], named: frozenset[str]) -> list[str]:
     """Return the versions that the lab runs with, of these packages and what they need."""
+    from importlib import metadata
+
     locked, left = dict[str, str](), [*needs]
     while left:
         name = _plain(left.pop())

@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from functools import partial
-from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -216,6 +215,8 @@ def trusting() -> dict[str, str]:
 
 def asked(url: str, path: str) -> dict[str, Any] | None:
     """Return what the synthetic server at `url` reports; None where it no longer answers."""
+    from http.client import HTTPConnection, HTTPException, HTTPSConnection  # here: it takes a while
+
     server = urlsplit(url).netloc
     with contextlib.suppress(OSError, HTTPException, msgspec.DecodeError):
         asking = HTTPConnection(server, timeout=ASK_S)

@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from labkit.errors import BadInput
 from labkit.spec import parts, validation
 from labkit.spec.addresses import check_remote
 from labkit.spec.parts import Workload
@@ -57,6 +58,18 @@ class Step:
         """Return the trial; a coded experiment has none."""
         assert not isinstance(self.work, Coded)
         return self.work
+
+
+def checked(trial: Any) -> Trial:
+    """Return the trial; raise `BadInput`, with what to write, for anything else."""
+    if isinstance(trial, Trial):
+        return trial
+    setting = "requests=1_000"
+    if isinstance(trial, str):
+        setting = f"{'target' if ':' in trial else 'strategy'}={trial!r}"
+    elif callable(trial) and not isinstance(trial, type):
+        setting = f"strategy={getattr(trial, '__name__', 'mine')}"
+    raise BadInput(f"trial is {trial!r}: it must be a Trial; write lab.Trial({setting})")
 
 
 def arms(base: Trial, axes: Mapping[str, Sequence[Any]]) -> list[tuple[dict[str, Any], Trial]]:

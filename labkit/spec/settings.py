@@ -14,26 +14,13 @@ from typing import Any
 import msgspec
 
 from labkit import paths
-from labkit.errors import BadInput
 from labkit.spec import delays
 from labkit.spec.parts import KINDS, Switches, Workload
 from labkit.spec.registry import OPTION_TYPES, STRATEGIES
 from labkit.spec.trial import Trial
 from labkit.spec.validation import Part, allowed, types_of
 
-__all__ = ["Trial", "checked"]
-
-
-def checked(trial: Any) -> Trial:
-    """Return the trial; raise `BadInput`, with what to write, for anything else."""
-    if isinstance(trial, Trial):
-        return trial
-    setting = "requests=1_000"
-    if isinstance(trial, str):
-        setting = f"{'target' if ':' in trial else 'strategy'}={trial!r}"
-    elif callable(trial) and not isinstance(trial, type):
-        setting = f"strategy={getattr(trial, '__name__', 'mine')}"
-    raise BadInput(f"trial is {trial!r}: it must be a Trial; write lab.Trial({setting})")
+__all__ = ["Trial"]
 
 
 def listed() -> Iterator[tuple[str, str, Any, str]]:
