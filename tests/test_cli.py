@@ -55,13 +55,19 @@ def refused(line: str) -> str:
     return done.stderr
 
 
-def test_a_run_is_shown_without_pandas_and_removes_what_a_killed_one_left(store: Path) -> None:
-    words = [sys.executable, "-X", "importtime", "-m", "labkit", "run", "--requests", "1"]
+@pytest.mark.parametrize(("line", "absent"), checks("cli.toml", "absent"))
+def test_a_command_imports_what_it_uses(store: Path, line: str, absent: str) -> None:
+    words = [sys.executable, "-X", "importtime", "-m", "labkit", *line.split()]
+    imported = set(re.findall(r"\| +([\w.]+)$", programs.ran(*words).stderr, re.MULTILINE))
+    heavy = {"matplotlib", "numpy", "pandas", "pydantic", "rich", "scipy"}
+    assert "labkit.cli" in imported
+    assert not imported & {*heavy, *absent.split()}
+
+
+def test_a_run_removes_what_a_killed_one_left(store: Path) -> None:
     of_one_killed = Path(tempfile.mkdtemp(prefix=paths.TEMPORARY))
     of_one_killed.chmod(paths.OURS)
-    done = programs.ran(*words, check=True)
-    assert "throughput" in done.stdout
-    assert not re.search(r"\b(pandas|numpy|matplotlib)\b", done.stderr)
+    assert "throughput" in programs.labkit("run", "--requests", 1, check=True).stdout
     assert not of_one_killed.exists()
 
 

@@ -16,7 +16,7 @@ from labkit import paths
 from labkit.errors import BadInput
 from labkit.spec import validation
 from labkit.spec.parts import KINDS
-from labkit.spec.registry import STRATEGIES
+from labkit.spec.registry import STRATEGIES, InFile
 from labkit.spec.targets import TARGETS, HttpServer
 from labkit.spec.transports import TRANSPORTS
 from labkit.spec.trial import Trial
@@ -75,8 +75,6 @@ def _completer(words: Sequence[str]) -> Callable[..., list[str]]:
 
 def trial(given: Mapping[str, Any]) -> Trial:
     """Return the trial of the options: the kinds first, as they decide which settings exist."""
-    from labkit.launch import preflight  # takes a while
-
     # A command has parameters of its own called `json` and `set`.
     lists = ("set_", "headers")
     texts = {name.removesuffix("_"): str(v) for name, v in given.items() if name not in lists}
@@ -89,7 +87,11 @@ def trial(given: Mapping[str, Any]) -> Trial:
             raise BadInput(f"{name} is given twice, as {texts[name]!r} and {value!r}: give it once")
         texts[name] = value
     first = ("target", "target.command", "transport", "strategy", "program", "allow_remote")
-    made = preflight.loaded(Trial(**{name: texts.pop(name) for name in first if name in texts}))
+    made = Trial(**{name: texts.pop(name) for name in first if name in texts})
+    if any(isinstance(one, InFile) for one in (made.client, made.function)):
+        from labkit.launch import preflight  # takes a while
+
+        made = preflight.loaded(made)
     return made.replace(**{name: _value(made, name, text) for name, text in texts.items()})
 
 
