@@ -36,7 +36,7 @@ from labkit.report.study import Run, Study
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 # Notebooks of more than one lesson, which are to be split.
-LONG = {*range(4), 10, 11, 13, 14, 16, 17, 19, 20, 21, 30, 31, 33}
+LONG = {*range(4), 10, 11, 13, 14, 16, 17, 19, 20, 21, 30, 33}
 TAGS = {"keep_output", "nbval-check-output"}
 SOLUTION = "solution"
 # Folded away in JupyterLab, so that who reads the task is not shown what solves it.
@@ -388,13 +388,13 @@ def compared(share: float) -> dict[str, Any]:
     one = stats.Against(**sides, metric="wall_s", comparison=found)
     study = Study(records, ["workload.seed"])
     same = SimpleNamespace(records=records, frame=study.frame, comparisons=lambda: [one])
-    return {"REPEATED": 9, "same": same}
+    return {"REQUESTS": 9, "same": same}
 
 
 CELLS = [
     ("00_start_here", "check-floor", floors),
     ("02_a_million_requests", "check-cpu", charged),
-    ("31_measuring_honestly", "check-same", compared),
+    ("32_comparing", "check-same", compared),
 ]
 
 

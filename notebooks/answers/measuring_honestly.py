@@ -8,7 +8,6 @@ from . import grading, sandbox
 from .register import Wrong, exercise
 
 RATE, REQUESTS, STALL_S, SHARE = 200, 10_000, 4.0, 0.05
-CHANCE = 0.01
 LINES: tuple[tuple[list[float], list[float]], ...] = (
     ([0.0, 1.0, 2.0], [0.5, 0.5, 0.5]),
     ([0.0, 1.0, 2.0, 3.0, 4.0], [0.5, 3.0, 0.5, 0.5, 0.5]),
@@ -39,23 +38,6 @@ def percentile_of_a_stall(answer: object) -> str:
     )
 
 
-@exercise("ex-31-2")
-def repeats_against_chance(answer: object) -> str:
-    """Check how many repeats all lie on one side by chance in fewer than one in a hundred cases."""
-    right = next(n for n in range(1, 100) if 2.0 ** (1 - n) < CHANCE)
-    mistakes = {
-        right - 1: "that many all on *one given* side: there are two sides to fall on",
-        right - 2: "it is still more than one in a hundred: count both sides",
-        1 / CHANCE: "how many cases there are is not how many repeats: halve and halve again",
-    }
-    repeats = grading.whole(answer, "repeats")
-    grading.near(repeats, right, unit="repeats", tolerance=1e-6, mistakes=mistakes)
-    return (
-        "two sides, and a half for each repeat: 2 x 0.5^8 is 0.8 %. It costs three repeats more "
-        "than five, and no cleverness instead of them comes cheaper"
-    )
-
-
 def since_due(due: Sequence[float], took: Sequence[float]) -> list[float]:
     """Return what requests waited from when they were due, on a server that takes one at a time."""
     found, free = [], 0.0
@@ -65,7 +47,7 @@ def since_due(due: Sequence[float], took: Sequence[float]) -> list[float]:
     return found
 
 
-@exercise("ex-31-3")
+@exercise("ex-31-2")
 def latencies_since_due(answer: object) -> str:
     """Check a function that computes latencies since due from due times and service times."""
     latencies = grading.function(answer, "(due, took)")

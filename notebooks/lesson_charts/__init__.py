@@ -7,6 +7,7 @@ from lesson_charts.batch_sizes import Batched, batches
 from lesson_charts.changes import Stage, changes
 from lesson_charts.classes import by_class
 from lesson_charts.codings import Coded, break_even, break_even_rate, codecs
+from lesson_charts.drift import in_order
 from lesson_charts.omission import corrected
 from lesson_charts.schedule import delays_of, makespan
 from lesson_charts.server_log import turns
@@ -24,6 +25,7 @@ __all__ = [
     "corrected",
     "delays_of",
     "ideas",
+    "in_order",
     "makespan",
     "turns",
 ]

@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from lesson_charts.ideas.slots import floor
+from lesson_charts.ideas.stalls import omission
 
-__all__ = ["floor"]
+__all__ = ["floor", "omission"]
