@@ -62,26 +62,21 @@ def test_the_delay_is_drawn_from_seed_and_decoded_name(name: str, seed: int) -> 
         assert answer.delay_s == delays.parse(RANDOM).draw(seed, shown)
 
 
-@given(target=st.one_of(st.text(), st.from_regex(r"/[!-~]{0,9}", fullmatch=True)))
-def test_the_short_way_agrees_with_the_long_one(target: str) -> None:
-    here = Behaviour(HttpServer(delay=RANDOM, body_bytes=7))
-    delay_s = here.hello_delay_s(target)
-    answer = here.answer(Request(method="GET", target=target))
-    if delay_s is not None:
-        assert answer == messages.Answer(body=here.hello.body, delay_s=delay_s)
-
-
-@pytest.mark.parametrize(
-    "target", ["/", "/posts", "/users", "/echo", "/a/b", "/a%20b", "/a?b", "/é", "a", "", "*"]
+@example(name="posts", delay="1")
+@given(
+    name=st.from_regex(r"[a-zA-Z0-9]{0,9}", fullmatch=True), delay=st.sampled_from([RANDOM, "1"])
 )
-def test_the_short_way_is_taken_for_plain_names_only(target: str) -> None:
-    assert Behaviour(HttpServer()).hello_delay_s("/17") == 0
-    assert Behaviour(HttpServer()).hello_delay_s(target) is None
+def test_the_short_way_agrees_with_the_long_one(name: str, delay: str) -> None:
+    here = Behaviour(HttpServer(delay=delay, body_bytes=7))
+    answer = here.answer(Request(target=f"/{name}"))
+    delay_s = here.draw_s(name.encode())
+    short = messages.Answer(body=here.hello.body, delay_s=delay_s)
+    assert (answer == short) == (name.encode() not in here.special_names)
 
 
-def test_only_a_server_without_any_delay_answers_at_once() -> None:
+def test_whether_the_delay_depends_on_the_name() -> None:
     servers = [HttpServer(delay=delay) for delay in ("0", "1", RANDOM)]
-    assert [Behaviour(server).is_at_once for server in servers] == [True, False, False]
+    assert [Behaviour(server).fixed_delay_s for server in servers] == [0, 1, None]
 
 
 @given(target=st.one_of(st.text(), st.sampled_from(ROUTES)), method=st.sampled_from(["GET", "PUT"]))

@@ -16,7 +16,7 @@ from labkit.measured.targets.http import requests
 from labkit.measured.targets.http.requests import Request, plain_name, plain_names
 
 PLAIN = b"GET /x HTTP/1.1\r\nHost: h\r\n\r\n"
-BLOCK, OTHER_BLOCK = PLAIN[6:], b" HTTP/1.1\r\nHost: i\r\n\r\n"
+LINE_END, BLOCK, OTHER_BLOCK = PLAIN[6:17], PLAIN[17:], b"Host: i\r\n\r\n"
 CHUNKED = b"POST /echo HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"
 KEPT = 8
 
@@ -164,9 +164,11 @@ def test_only_the_headers_of_a_plain_request_are_known(raw: bytes) -> None:
 NOT_ONE = raws("requests.toml", "not_one")
 
 
-@pytest.mark.parametrize("data", [*NOT_ONE, b"GET /" + b"x" * requests.MAX_PLAIN_LINE + BLOCK])
+@pytest.mark.parametrize(
+    "data", [*NOT_ONE, b"GET /" + b"x" * requests.MAX_PLAIN_LINE + LINE_END + BLOCK]
+)
 def test_what_is_not_one_plain_request_has_no_name(data: bytes) -> None:
-    assert plain_name(data, {BLOCK}) == b""
+    assert plain_name(data, {BLOCK}) is None
     names, used = plain_names(data, {BLOCK})
     assert used == len(PLAIN) * len(names)
 
@@ -246,7 +248,7 @@ def test_the_short_way_takes_only_what_the_long_way_takes_alike(
 ) -> None:
     name = plain_name(data, known)
     names, used = plain_names(data, known)
-    assert names[:1] == ([name] if name else names[:1])
+    assert names[:1] == (names[:1] if name is None else [name])
     at = 0
     for name in names:
         end = data.index(b"\r\n\r\n", at) + 4

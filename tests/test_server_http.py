@@ -36,6 +36,7 @@ CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n"
 HELLO = b"Hello, World!"
 TALK_S = 10.0  # a server that has sent nothing for so long hangs
 Answers = list[tuple[int, bytes]]
+GROWN = ("requests", "bytes_out", "connections_opened")
 
 
 @pytest.fixture(scope="module", params=LOOPS)
@@ -196,6 +197,29 @@ def test_pipelined_requests_are_answered_in_order(server: Running, targets: list
 
     assert stays
     assert answers == [expected("GET", target) for target in targets]
+
+
+AGAIN = ["/", "/x", "/posts", "/json/9", "/bytes/70000", "/stream/10", "/fault/refuse_once?n=2"]
+AGAIN += ["/status/404", "/status/204", "/delay/0.001", "/bytes/9?rate=9000"]
+
+
+def test_what_is_asked_again_is_answered_and_counted_each_time(server: Running) -> None:
+    asked, here = [one for one in AGAIN for _ in range(4)] + AGAIN, Behaviour(HttpServer())
+    made = [here.answer(Request(target=one)) for one in asked]
+    before = server.stats()
+    with Client(server) as client:
+        answers = []
+        for one in asked:
+            client.send(requests(one))
+            answers.append(client.answer())
+    grown = {name: value - before[name] for name, value in server.stats().items() if name in GROWN}
+    bodies = [b"".join(a.body.pieces()) if isinstance(a.body, Chunks) else a.body for a in made]
+    assert answers == [(a.status, body) for a, body in zip(made, bodies, strict=True)]
+    assert [answers[at][0] for at, one in enumerate(asked) if "once" in one] == [503, 200] * 2 + [
+        503
+    ]
+    sizes = sum(map(len, bodies))
+    assert grown == {"requests": len(asked), "bytes_out": sizes, "connections_opened": 1}
 
 
 def test_what_follows_the_last_is_not_answered(server: Running) -> None:

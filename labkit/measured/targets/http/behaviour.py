@@ -50,11 +50,14 @@ class Behaviour:
     """The answers of one server. `hello` is the answer to `GET /{name}`, but for its delay.
 
     `special_names` are no such name: they have a route, or a stall, of their own.
+    `fixed_delay_s` is that of all others, None where it depends on the name.
     """
 
     def __init__(self, settings: HttpServer) -> None:
         self._delay = delays.parse(settings.delay)
         self._seed = settings.seed
+        is_fixed = self._delay.kind == "fixed"
+        self.fixed_delay_s = self._delay.draw(self._seed, "") if is_fixed else None
         self._stall_at = None if settings.stall_at is None else str(settings.stall_at)
         self._stall_s = settings.stall_s
         most = self.client_max_size = settings.client_max_size
@@ -71,23 +74,11 @@ class Behaviour:
         self._two |= {"bytes": body_bytes, **{route.__name__: route for route in two}}
         special = set(self._one) | ({self._stall_at} if self._stall_at is not None else set())
         self.special_names = frozenset(name.encode() for name in special)
-        self._special_targets = frozenset({"/", *(f"/{name}" for name in special)})
 
-    @property
-    def is_at_once(self) -> bool:
-        """Return whether every `GET /{name}` is answered without any delay."""
-        return self._delay.kind == "fixed" and not self._delay.draw(self._seed, "")
-
-    def hello_delay_s(self, target: str) -> float | None:
-        """Return the delay in seconds where `GET target` surely is `hello`; None: ask `answer`.
-
-        The short way for the route that benchmarks call: it costs about a microsecond.
-        """
-        if target.rfind("/") or target in self._special_targets or not target.isascii():
-            return None
-        if "%" in target or "?" in target:
-            return None
-        return self._delay.draw(self._seed, target[1:])
+    def draw_s(self, name: bytes) -> float:
+        """Return the delay in seconds of `GET /{name}`, of letters and digits."""
+        fixed_s = self.fixed_delay_s
+        return self._delay.draw(self._seed, name.decode("ascii")) if fixed_s is None else fixed_s
 
     def takes_body(self, method: str, target: str) -> bool:
         """Return whether the answer depends on the request's body; else it need not be kept."""

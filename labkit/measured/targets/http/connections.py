@@ -51,7 +51,9 @@ class SendingConnection(asyncio.Protocol):
 
     def __init__(self, engine: Engine) -> None:
         self._engine, self._stats = engine, engine.stats
-        self._at_rest = True  # nothing waits or is half received, and the client reads
+        # Nothing waits or is half received, the client reads, and a request of its was counted.
+        self._at_rest = False
+        self._asked = b""  # all that came, where that is one request without a body
         self._transport: asyncio.Transport
         self._waiting: deque[bytes | Turn] = deque()
         self._out: list[bytes] = []
@@ -99,7 +101,11 @@ class SendingConnection(asyncio.Protocol):
             self._pieces = messages.broken(answer, encoded, self._stats.sent)
             self._send_pieces()
         elif isinstance(body, bytes) and answer.rate is None and answer.drip_s is None:
-            self._add(engine.hello if turn is engine.plain else engine.encode(answer, turn))
+            sent = engine.hello if turn is engine.plain else engine.encode(answer, turn)
+            if self._asked:
+                engine.remember(self._asked, turn, answer, sent)
+                self._asked = b""
+            self._add(sent)
             self._stats.bytes_out += 0 if bodiless else len(body)
             self._finish()
         else:

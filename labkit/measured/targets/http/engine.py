@@ -18,10 +18,11 @@ from weakref import WeakKeyDictionary
 import httptools
 import msgspec
 
+from labkit.measured.http_framing import HEAD_END
 from labkit.measured.targets import process
 from labkit.measured.targets.http import behaviour, messages
 from labkit.measured.targets.http.messages import Answer
-from labkit.measured.targets.http.requests import Request
+from labkit.measured.targets.http.requests import Request, plain_name, plain_names
 from labkit.measured.timerfd import Alarm, best_clock
 from labkit.record import histogram
 from labkit.record.stalls import Watch
@@ -32,6 +33,10 @@ SHARE_EVERY_S, MAX_LOGGED = 0.1, 500
 # How often it counts over time, where it is to; at most so many counts are stored, and from there
 # on half as often.
 HISTORY_S, MAX_HISTORY = 0.02, 1_200
+# Statuses from here on are counted as failures. So many answers are remembered for a second.
+FAILURES_FROM, MAX_ANSWERS = 400, 64
+# What is sent, to how many requests, with how many bytes of bodies, after how many seconds.
+Recognised = tuple[bytes, int, int, float]
 
 
 class Turn(NamedTuple):
@@ -53,7 +58,6 @@ class Engine:
 
     def __init__(self, settings: HttpServer) -> None:
         self.behaviour = behaviour.Behaviour(settings)
-        self.special_names = self.behaviour.special_names
         self.stats = Stats()
         self.log = Log(settings.keep_log) if settings.keep_log else None
         self.known: set[bytes] = set()
@@ -68,8 +72,11 @@ class Engine:
         self.plain = Turn(hello, Request(target=""), last=False)
         # A body that is only described has no short way; nor has a request that is logged.
         self.is_short = isinstance(hello.body, bytes) and self.log is None
-        self.is_at_once = self.is_short and self.behaviour.is_at_once
+        self.is_at_once = self.is_short and self.behaviour.fixed_delay_s == 0
         self.hello_bytes = len(hello.body) if isinstance(hello.body, bytes) else 0
+        # What was recognised last; of other routes what was answered in this second.
+        self.asked, self.recognised = b"", (b"", 0, 0, 0.0)
+        self._answers: dict[bytes, Recognised] = {}
         self._update_date()
         self._watch = Watch()
         self._watch.beat(self.loop.call_later)
@@ -89,7 +96,46 @@ class Engine:
         """Write the date into what is sent, now and at the beginning of each second."""
         self.date = strftime("%a, %d %b %Y %H:%M:%S GMT", gmtime())
         self.hello = self.encode(self.behaviour.hello, self.plain) if self.is_short else b""
+        fixed_s = self.behaviour.fixed_delay_s
+        self._plain = None if fixed_s is None else (self.hello, 1, self.hello_bytes, fixed_s)
+        self.asked = b""
+        self._answers.clear()
         self.loop.call_later(1 - time() % 1, self._update_date)
+
+    def recognise(self, data: bytes) -> Recognised | None:
+        """Return the answer where `data` is nothing but requests that are known by their bytes.
+
+        It is in `recognised` from then on, as what is asked once is often asked again and again.
+        """
+        found, special = None, self.behaviour.special_names
+        name = plain_name(data, self.known) if self.is_short else None
+        if name is not None and name not in special:
+            found = self._plain or (self.hello, 1, self.hello_bytes, self.behaviour.draw_s(name))
+        elif data in self._answers:
+            found = self._answers[data]
+        elif self.is_at_once and data[:5] == b"GET /":
+            names, used = plain_names(data, self.known)
+            n, are_whole = len(names), used == len(data)
+            few = n * len(self.hello) <= messages.PIECE_BYTES
+            if few and are_whole and special.isdisjoint(names):
+                found = self.hello * n, n, self.hello_bytes * n, 0.0
+        if found is not None:
+            self.asked, self.recognised = data, found
+        return found
+
+    def remember(self, data: bytes, turn: Turn, answer: Answer, sent: bytes) -> None:
+        """Remember what was `sent` where that is the answer to `data` each time, and at once."""
+        if (
+            turn is not self.plain
+            and not (turn.last or answer.delay_s or answer.stall_s or self.log)
+            and answer.status < FAILURES_FROM
+            and len(sent) <= messages.PIECE_BYTES
+            and messages.split(turn.head.target)[0][:1] != ["fault"]  # some depend on the last one
+        ):
+            if len(self._answers) >= MAX_ANSWERS:
+                self._answers.clear()
+            size = len(sent) - sent.find(HEAD_END) - len(HEAD_END)
+            self._answers[data] = (sent, 1, size, 0.0)
 
     def encode(self, answer: Answer, turn: Turn) -> bytes:
         """Return an answer with a stored body as it is sent."""
@@ -156,16 +202,9 @@ class Stats:
         if self.in_flight > self.max_in_flight:  # noqa: PLR1730 - half the time of max()
             self.max_in_flight = self.in_flight
 
-    def at_once(self, connection: object, requests: int, bytes_out: int) -> None:
-        """Count so many requests that were read and answered one after another, without a wait."""
-        if self._fresh or self._observers:
-            self.began(connection)
-            self.ended()
-            requests -= 1
-        self.requests += requests
-        self.bytes_out += bytes_out
-        if self.in_flight >= self.max_in_flight:
-            self.max_in_flight = self.in_flight + 1
+    def is_counted(self, connection: object) -> bool:
+        """Return whether a connection has sent a request that is counted."""
+        return connection not in self._fresh and connection not in self._observers
 
     def ended(self) -> None:
         """Count a request that is over: answered, or given up."""

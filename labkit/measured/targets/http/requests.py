@@ -116,10 +116,10 @@ class RequestReader(MessageReader):
         # What follows in a trailer is not of the head.
         self._headers = {}
         raw, self._first_head = self._first_head, b""
-        block = raw[raw.find(_LINE_END) :]
+        block = raw.partition(_LINE_END)[2]
         # Plain headers change nothing: neither body nor connection.
         is_plain = head.length == 0 and head.keep_alive and version == "1.1"
-        if is_plain and raw.startswith(b"GET ") and len(block) <= MAX_BLOCK_BYTES:
+        if is_plain and raw.startswith(b"GET ") and 0 < len(block) <= MAX_BLOCK_BYTES:
             if len(self._known) >= MAX_BLOCKS_KNOWN:
                 self._known.clear()
             self._known.add(block)
@@ -137,17 +137,17 @@ class RequestReader(MessageReader):
         self._listener.request_received(self._head, bytes(self._body))
 
 
-def plain_name(data: bytes, known: set[bytes]) -> bytes:
-    """Return the name where `data` is one `GET /{name}` and nothing else, else the empty string.
+def plain_name(data: bytes, known: set[bytes]) -> bytes | None:
+    """Return the name where `data` is one `GET /{name}` and nothing else, else None.
 
-    Only a name of letters and digits, and a header block that is `known`.
+    Only a name of letters and digits, or none, and a header block that is `known`.
     """
-    line_end = data.find(_LINE_END)
-    if data[line_end:] in known and data.startswith(b"GET /"):
-        name = data[5:line_end]
-        if name.isalnum() and line_end <= MAX_PLAIN_LINE:
+    line, _, block = data.partition(_LINE_END)
+    if block in known and line[:5] == b"GET /":
+        name = line[5:]
+        if (name.isalnum() or not name) and len(name) < MAX_PLAIN_LINE:
             return name
-    return b""
+    return None
 
 
 def plain_names(data: bytes, known: set[bytes]) -> tuple[list[bytes], int]:
@@ -159,9 +159,9 @@ def plain_names(data: bytes, known: set[bytes]) -> tuple[list[bytes], int]:
         end = data.find(HEAD_END, line_end) + 4
         name = data[at + 5 : line_end]
         if (
-            data[line_end:end] not in known
+            data[line_end + len(_LINE_END) : end] not in known
             or line_end - at > MAX_PLAIN_LINE
-            or not name.isalnum()
+            or not (name.isalnum() or not name)
             or not data.startswith(b"GET /", at)
         ):
             break
