@@ -115,7 +115,7 @@ def test_sections_and_verdicts_are_those_of_the_notebook(part: str, name: str) -
 def test_the_other_notebooks_have_the_sections_that_are_named() -> None:
     rows = [line for line in section("If you take another").splitlines() if LINK.search(line)]
 
-    assert len(rows) == 9
+    assert len(rows) >= 9
     for row in rows:
         name = LINK.findall(row)[0][0]
         assert set(re.findall(r"§ \*(.+?)\*", row)) <= headings(name)

@@ -22,6 +22,7 @@ from matplotlib.backend_bases import RendererBase
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.image import imread, imsave
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.patheffects import withStroke
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
@@ -108,10 +109,12 @@ class Chart(Figure):
         low, high = getattr(ax, f"get_{name}lim")()
         ax.set(**{f"{name}lim": (min(low, value), max(high, 1.05 * value))})
         line = ax.axhline if name == "y" else ax.axvline
-        line(value, color=style.INK, linestyle="--", linewidth=2)
+        gap = [withStroke(linewidth=5, foreground="white")]  # as it may cross a bar
+        line(value, color=style.INK, linestyle="--", linewidth=2, path_effects=gap)
         place, side = ((0.01, value), "left") if name == "y" else ((value, 1), "center")
         within = ax.get_yaxis_transform() if name == "y" else ax.get_xaxis_transform()
-        ax.annotate(says, place, (0, 3), within, "offset points", ha=side, va="bottom")
+        more: Mapping[str, Any] = {"ha": side, "va": "bottom", "path_effects": gap}
+        ax.annotate(says, place, (0, 3), within, "offset points", **more)
         self.alt += f" A {says}."
         return self
 

@@ -8,8 +8,6 @@ from . import grading, sandbox
 from .register import Wrong, exercise
 
 SHARE, TIMES = 0.3, 3.0
-LINES = range(1, 10)
-HOLD_UP = {4, 6, 8}
 CASES = ((1.25, 3.0), (1.5, 3.0), (2.0, 4.0), (1.0, 2.0))
 
 
@@ -61,28 +59,3 @@ def share_of_a_gain(answer: object) -> str:
 def _gain_text(share: float, times: float) -> str:
     rest = 1 - share + share / times
     return f"{1 / rest:.3g}" if rest > 0 and math.isfinite(rest) else "no size at all"
-
-
-@exercise("ex-03-3")
-def lines_that_hold_up(answer: object) -> str:
-    """Check the numbers of the lines that hold up the event loop."""
-    if not isinstance(answer, set | frozenset | list | tuple):
-        raise Wrong(
-            f"the answer is {grading.kind(answer)}: give a set of line numbers, as in {{1}}"
-        )
-    lines = {grading.whole(one, "lines") for one in answer}
-    if beyond := lines - set(LINES):
-        raise Wrong(f"there is no line {min(beyond)}")
-    if lines & {3, 5}:
-        raise Wrong("one of yours gives way: while it waits, the loop does other things")
-    if 7 in lines:
-        raise Wrong("one of yours computes elsewhere: who does the work, and who waits for it?")
-    if lines - HOLD_UP:
-        raise Wrong("one of yours takes next to no time, whatever the size of the body")
-    if missing := HOLD_UP - lines:
-        more = "one more line" if len(missing) == 1 else f"{len(missing)} more lines"
-        raise Wrong(f"right so far, and {more}: which calls take long and have no await?")
-    return (
-        "computing, sleeping and writing a file without an await all hold up everybody else. "
-        "uvloop does not help: the loop is not even running meanwhile"
-    )

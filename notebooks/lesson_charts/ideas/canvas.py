@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from labkit.charts import Chart, style
 
 # What a colour means in every picture.
-WAITING, WORKING, IDLE, LATE = style.SKY, style.BLUE, style.PALE, style.VERMILLION
+WAITING, WORKING, IDLE, LATE = style.SKY, style.GREEN, "none", style.VERMILLION
 
 
 def canvas(
@@ -28,7 +28,8 @@ def box(
     """Draw a box of height 0.8 whose middle is at `top`, with a text in it."""
     look = {"color": colour, "edgecolor": style.INK, "linewidth": 0.8} | more
     ax.barh(top, width, 0.8, left, **look)
-    ax.text(left + width / 2, top, text, ha="center", va="center", color=style.ON_FILL)
+    ink = style.INK if colour == IDLE else style.ON_FILL
+    ax.text(left + width / 2, top, text, ha="center", va="center", color=ink)
 
 
 def arrow(ax: Axes, start: tuple[float, float], end: tuple[float, float], **more: Any) -> None:
