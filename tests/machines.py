@@ -25,7 +25,7 @@ GOOD = Machine(
     trial_cores=(0, 1), shares_core=False, free_memory=8 << 30, swap=0, free_disk=50 << 30,
     descriptors=20_000, ports=28_231, backlog=4_096, loopback_error="",
     clock=SimpleNamespace(implementation="a clock", monotonic=True, resolution=1e-9),
-    clock_source="tsc", missing=frozenset(), widgets="8.1", has_front_end=True,
+    clock_source="tsc", missing=frozenset(), jupyterlab="4.6", widgets="8.1", has_front_end=True,
 )  # fmt: skip
 KINDS: dict[str, Callable[[Any], Any]] = {
     "watched": lambda fields: Interference(**fields),

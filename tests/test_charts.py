@@ -25,7 +25,7 @@ from matplotlib.text import Text
 
 from labkit import charts, stats
 from labkit.charts import Chart, Row, trial_chart
-from labkit.charts.figure import Trust
+from labkit.charts.figure import Trust, trust
 from labkit.errors import BadInput
 from labkit.profiler.callgraph import CallGraph
 from labkit.record.record import Note, Record, Timeline
@@ -115,7 +115,7 @@ def rates() -> list[Row]:
         base = (20_000 if panel == "streams" else 3_000) * (2 if bar == "uvloop" else 1)
         records = [make_record(verdict="warn")] if group == "100 KiB" else []
         return Row(
-            trust=charts.trust(label, stats.frame(records)),
+            trust=trust(label, stats.frame(records)),
             repeats=[{"throughput_rps": base * more} for more in (1, 1.1, 1.3)],
             published={"throughput_rps": 2 * base} if panel == "streams" else None,
         )
@@ -123,34 +123,8 @@ def rates() -> list[Row]:
     return [row(label, *spot) for label, spot in SPOTS.items()]
 
 
-def board() -> list[stats.BoardRow]:
-    """Three strategies by two metrics: one is far off, one was not measured."""
-
-    def rank(name: str, value: float | None, metric: str) -> stats.Rank:
-        found = value and stats.Interval(value=value, low=0.9 * value, high=1.2 * value, n=5)
-        first = 1 if name == "mine" else None
-        return stats.Rank(metric=metric, value=value, interval=found, position=first, made=5)
-
-    return [
-        stats.BoardRow(
-            name=name,
-            is_mine=name == "mine",
-            ranks=[
-                rank(name, value and value + more, metric)
-                for metric, more in (("process_peak_rss_bytes", 1e9), ("to_first_send_s", 0.0))
-            ],
-        )
-        for name, value in (("mine", 1.0), ("queue", 40.0), ("wait", None))
-    ]
-
-
 MANY = [f"a transport with the number {number}" for number in range(9)]
 EVERY_CHART: dict[str, Callable[[], Chart]] = {
-    "board": lambda: charts.board(
-        board(),
-        trusts=[charts.trust(row.name, stats.frame([make_record()])) for row in board()],
-        notes=["One is mine."],
-    ),
     "triptych": lambda: charts.triptych(garcia_rows(), conditions="100,000 requests"),
     "triptych beside a reference": lambda: charts.triptych(beside_a_reference()),
     "triptych of another size": lambda: charts.triptych(
@@ -223,7 +197,7 @@ def column(line: Line2D, which: str = "y") -> list[float]:
 # What holds for every chart
 
 
-@pytest.mark.parametrize("name", ["bars", "board", "waterfall of three"])
+@pytest.mark.parametrize("name", ["bars", "waterfall of three"])
 def test_chart_is_a_png_of_the_size_in_which_it_was_drawn(name: str) -> None:
     chart = EVERY_CHART[name]()
     before = [ax.get_position().bounds for ax in chart.axes]

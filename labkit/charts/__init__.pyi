@@ -4,8 +4,6 @@ from labkit.charts.bar_chart import Rung as Rung
 from labkit.charts.bar_chart import bars as bars
 from labkit.charts.bar_chart import ladder as ladder
 from labkit.charts.figure import Chart as Chart
-from labkit.charts.figure import trust as trust
-from labkit.charts.interval_chart import board as board
 from labkit.charts.interval_chart import forest as forest
 from labkit.charts.kinds import plot as plot
 from labkit.charts.line_chart import knee as knee

@@ -1,4 +1,4 @@
-"""Values with their intervals, row by row: the board of the arena, and the forest of the claims."""
+"""The forest: the verdicts on claims row by row, with what was measured and its interval."""
 
 from __future__ import annotations
 
@@ -12,12 +12,11 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from labkit import paths, stats
+from labkit import paths
 from labkit.charts import axes
-from labkit.charts.figure import Chart, Trust, sentences, verdicts
-from labkit.charts.style import BLUE, FONT_PT, INK, PALE, VERMILLION, applied
+from labkit.charts.figure import Chart
+from labkit.charts.style import BLUE, FONT_PT, INK, PALE, applied
 from labkit.errors import BadInput
-from labkit.stats.comparisons import BoardRow, title
 
 # The marker of a value, and its colour.
 Mark = tuple[str, str]
@@ -41,75 +40,7 @@ def _legend(marks: Mapping[str, Mark]) -> list[tuple[Artist, str]]:
     ]
 
 
-_MINE, _BUILT_IN = ("D", VERMILLION), ("o", BLUE)
-_HIGHLIGHT: dict[str, Any] = {"color": VERMILLION, "weight": "bold"}
-_LOGARITHMIC_FROM = 20.0
-
-
-@applied()
-def board(
-    rows: Sequence[BoardRow],
-    *,
-    trusts: Sequence[Trust],
-    conditions: str = "",
-    notes: Sequence[str] = (),
-) -> Chart:
-    """Draw a panel for each metric that strategies are ranked by, with the same rows in each.
-
-    `trusts` is how far to trust each row. Raises `BadInput` where there are no rows.
-    """
-    if not rows:
-        raise BadInput("there is no board to draw: rank at least one strategy")
-    marks = {"examined here": _MINE} if any(one.is_mine for one in rows) else {}
-    marks |= {} if all(one.is_mine for one in rows) else {"built in": _BUILT_IN}
-    metrics = [rank.metric for rank in rows[0].ranks]
-    chart = Chart(
-        title="The board",
-        parts=(_ranks_in_words(metric, rows) for metric in metrics),
-        height_in=0.42 * len(rows) + 1.7,
-        notes=[*sentences(conditions), *notes, *verdicts(trusts)],
-        legend=_legend(marks),
-    )
-    drawn = chart.body.subplots(1, len(metrics), sharey=True, squeeze=False)[0]
-    for ax, metric in zip(drawn, metrics, strict=True):
-        axes.rows(ax, [one.marked for one in trusts])
-        _panel(ax, metric, rows)
-    for label, one in zip(drawn[0].get_yticklabels(), rows, strict=True):
-        label.set(**_HIGHLIGHT if one.is_mine else {})
-    return chart
-
-
-def _ranks_in_words(name: str, rows: Sequence[BoardRow]) -> str:
-    ranks, scale = {row.name: row.by(name) for row in rows}, stats.metric(name).scale
-    dots = (
-        f"{row} {axes.tick_text(float(f'{one.value * scale:.3g}'))} ({one.text})"
-        for row, one in ranks.items()
-        if one.value is not None
-    )
-    return f"{title(name)}: {', '.join(dots)}"
-
-
-def _panel(ax: Axes, name: str, rows: Sequence[BoardRow]) -> None:
-    """Draw the figures by a metric, with the ranks at the right."""
-    metric = stats.metric(name)
-    known: list[float] = []
-    for place, row in enumerate(rows):
-        rank = row.by(name)
-        if rank.interval is not None:
-            value, ends = rank.interval.value * metric.scale, rank.interval.ends
-            ends = ends and (ends[0] * metric.scale, ends[1] * metric.scale)
-            _interval(ax, place, ends, value, _MINE if row.is_mine else _BUILT_IN)
-            known += [value, *(ends or ())]
-        text = "no figure" if rank.value is None else rank.text
-        axes.at_right(ax, place, text, **_HIGHLIGHT if row.is_mine else {})
-    ax.set_title(title(name), fontsize=FONT_PT)
-    ax.margins(x=0.1)
-    axes.scale(ax, "x", known, f"{metric.better} is better", log_from=_LOGARITHMIC_FROM, most=4)
-    if not known:
-        ax.set_xticks([])
-
-
-# The forest. Ratios are on one logarithmic axis. Counts and other numbers have a panel of their
+# The plan. Ratios are on one logarithmic axis. Counts and other numbers have a panel of their
 # own, where a mark shows how many of the runs lie in the band. The rest is named below.
 
 _SMALL_PT = FONT_PT - 1

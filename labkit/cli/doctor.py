@@ -36,7 +36,6 @@ def doctor(asked: options.Asked) -> None:
         from labkit.lab import doctor as machines
         from labkit.lab import workshop as workshops
 
-        examination: machines.Examination
         if asked.workshop:
             examine = workshops.examine(notebooks.read_all(paths.notebooks()))
             examination = terminal.wait(examine, stored="nothing of it is stored")

@@ -31,8 +31,7 @@ from labkit.spec.validation import refusal
 class NotebookInfo(msgspec.Struct, frozen=True, kw_only=True):
     """The entry `labkit` of a notebook's metadata, and where the notebook and its exercises lie.
 
-    `does` is a sentence. `minutes` are the reader's, `exercise_minutes` come on top;
-    `workshop_minutes` are the machine's at scale workshop, None where nobody says. `peak_mb` and
+    `does` is a sentence. `minutes` are the reader's, `exercise_minutes` come on top. `peak_mb` and
     `workshop_mb` are megabytes at scale smoke and workshop, kernel included. `after` names the
     notebooks to read first; `databases` is True if it needs the extra of that name.
     """
@@ -42,7 +41,6 @@ class NotebookInfo(msgspec.Struct, frozen=True, kw_only=True):
     minutes: int
     peak_mb: int
     workshop_mb: int
-    workshop_minutes: float | None = None
     exercise_minutes: int | None = None
     after: tuple[str, ...] = ()
     databases: bool = False

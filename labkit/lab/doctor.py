@@ -79,7 +79,8 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
     clock_source: str | None
     # Packages that are not installed.
     missing: frozenset[str]
-    # The version of ipywidgets.
+    # The versions of JupyterLab and ipywidgets.
+    jupyterlab: str | None
     widgets: str | None
     # Whether JupyterLab can show widgets.
     has_front_end: bool
@@ -120,6 +121,7 @@ def read() -> Machine:
         clock=time.get_clock_info("perf_counter"),
         clock_source=source[0] if source else None,
         missing=frozenset(name for name in (*PACKAGES, *DRIVERS) if find_spec(name) is None),
+        jupyterlab=environment.version("jupyterlab"),
         widgets=environment.version("ipywidgets"),
         has_front_end=any(Path(prefix, _FRONT_END).is_file() for prefix in prefixes),
     )
@@ -141,13 +143,11 @@ def loopback_error() -> str:
 
 
 class Examination:
-    """The checks of a machine, and what follows from them; `kind` is that of their advice."""
-
-    kind = "machine"
+    """The checks of a machine, and what follows from them."""
 
     def __init__(self) -> None:
         self.checks: list[MachineCheck] = []
-        self._advice = paths.table("advice.toml")[self.kind]
+        self._advice = paths.table("advice.toml")
 
     def add(self, name: str, found: str, doubtful: bool = False, bad: bool = False) -> None:
         """Add a check, with advice unless it is ok."""

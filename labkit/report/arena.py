@@ -16,7 +16,6 @@ from typing import Any
 import msgspec
 
 from labkit import charts, paths, stats
-from labkit.errors import BadInput
 from labkit.record.exam import ExamResult, ScenarioResult
 from labkit.record.record import Record
 from labkit.report import html
@@ -190,25 +189,9 @@ class Arena(Outcome):
         """Return the faults of each who was examined, by name; an empty list is none."""
         return {each.name: list(each.faults) for each in self.examined}
 
-    def plot(self, kind: str = "board") -> charts.Chart:
-        """Draw the `board`, the four metrics beside each other; or any kind of a study.
-
-        Raises `BadInput` where nobody is on the board.
-        """
-        if not self.records:
-            raise BadInput("there is no board to draw: nobody has passed the exam")
-        if kind != "board":
-            return super().plot(kind)
-        from labkit.charts.figure import shared_conditions  # here: it brings pandas along
-
-        frame = self.frame()
-        arms = stats.by_label(frame, self.by)
-        return charts.board(
-            self.board,
-            trusts=[charts.trust(row.name, arms[row.name]) for row in self.board],
-            conditions=shared_conditions(frame),
-            notes=self.sentences(),
-        )
+    def plot(self, kind: str = "efficiency") -> charts.Chart:
+        """Draw the efficiency of those on the board, or any kind of a study."""
+        return super().plot(kind)
 
     def table(self) -> Table:
         """Return the board: a row a strategy, each figure with its rank in brackets."""

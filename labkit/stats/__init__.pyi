@@ -5,9 +5,7 @@ from pandas import Series as Series
 
 from labkit.record.index import DESCRIPTION as DESCRIPTION
 from labkit.stats.comparisons import Against as Against
-from labkit.stats.comparisons import BoardRow as BoardRow
 from labkit.stats.comparisons import Comparison as Comparison
-from labkit.stats.comparisons import Rank as Rank
 from labkit.stats.comparisons import compare as compare
 from labkit.stats.frames import VERDICTS as VERDICTS
 from labkit.stats.frames import arm_label as arm_label

@@ -13,6 +13,7 @@ import itertools
 import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from statistics import median
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -23,7 +24,7 @@ from labkit.escaping import escape, visible
 from labkit.record import codes, guards
 from labkit.record.record import Record
 from labkit.stats import frames
-from labkit.stats.intervals import ALONE, LEVEL, MIN_REPEATS, Family, Interval, of_ratio, of_value
+from labkit.stats.intervals import ALONE, LEVEL, MIN_REPEATS, Family, Interval, of_ratio
 from labkit.stats.metrics import MISSING, doubt, number, usable_pairs
 from labkit.stats.metrics import metric as metric_named
 
@@ -222,7 +223,6 @@ class Rank(msgspec.Struct, frozen=True, kw_only=True):
 
     metric: str
     value: float | None
-    interval: Interval | None
     position: int | None
     made: int
     tied_with: Sequence[str] = ()
@@ -282,7 +282,7 @@ def _ranks(
     """
     needed = len({(record.study, record.repeat) for of in by_name.values() for record in of})
     whys: dict[str, str] = {}
-    intervals: dict[str, Interval | None] = {}
+    medians: dict[str, float | None] = {}
     for name, records in by_name.items():
         doubts = {record.id: doubt(record, metric) for record in records}
         values = [metric_named(metric).of(each) for each in records if not doubts[each.id]]
@@ -294,9 +294,9 @@ def _ranks(
             why = f"{needed - len(values)} of {needed} repeats cannot be used ({reasons})"
         elif needed < MIN_REPEATS:
             why = f"{repeats_text(needed)}; {MIN_REPEATS} needed"
-        whys[name], intervals[name] = why, of_value(values) if values else None
+        whys[name], medians[name] = why, median(values) if values else None
     places = {name: 1 + losses[metric, name] for name, why in whys.items() if not why}
-    known = [(found.value, name) for name in places if (found := intervals[name]) and found.value]
+    known = [(value, name) for name in places if (value := medians[name])]
     best = 1
     higher_first = metric_named(metric).better == "higher"
     for _, name in sorted(known, key=lambda one: one[0], reverse=higher_first):
@@ -304,12 +304,11 @@ def _ranks(
     return {
         name: Rank(
             metric=metric,
-            value=found.value if found else None,
-            interval=found,
+            value=value,
             position=places.get(name),
             made=len(by_name[name]),
             tied_with=[one for one in places if one != name and places[one] == places.get(name)],
             why=whys[name],
         )
-        for name, found in intervals.items()
+        for name, value in medians.items()
     }
