@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import json
 import math
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -210,10 +211,7 @@ def test_too_few_repeats_decide_nothing() -> None:
     arena = of_mine(records({"mine": [0.1], "queue": [0.9]}))
 
     assert {one.by("efficiency").text for one in arena.board} == {"-"}
-    assert not any(rank.tied_with for one in arena.board for rank in one.ranks)
-    assert arena.sentences() == [
-        "With 1 repeat nothing is decided, and nobody has a rank: 5 are needed."
-    ]
+    assert arena.sentences() == ["No rank for anybody: 1 repeat; 5 needed."]
 
 
 def changed(records: Sequence[Record], repeats: int, **changes: Any) -> list[Record]:
@@ -267,16 +265,16 @@ def test_where_the_server_set_the_rate_nobody_has_a_rank_by_efficiency() -> None
     )
 
 
-@pytest.mark.parametrize("repeats", [1, 5])
-def test_without_a_floor_the_other_metrics_are_read_as_ever(repeats: int) -> None:
-    arms = {"mine": around(0.9)[:repeats], "queue": around(0.9)[:repeats]}
-    bare = [msgspec.structs.replace(one, floor_s=None, efficiency=None) for one in records(arms)]
+def test_without_a_floor_the_other_metrics_are_read_as_ever() -> None:
+    many = records({"mine": around(0.9), "queue": around(0.9)})
+    bare = [msgspec.structs.replace(one, floor_s=None, efficiency=None) for one in many]
     says = of_mine(bare).sentences()
 
-    assert says[-1] == "No rank for mine by efficiency, queue by efficiency: not measured."
-    assert ("With 1 repeat nothing is decided" in says[0]) == (repeats == 1)
-    assert ("1= by CPU/request" in says[0]) == (repeats == 5)
-    assert not any("With 0 repeats" in one for one in says)
+    assert "1= by CPU/request" in says[0]
+    assert says[-1] == (
+        "No rank for mine by efficiency, queue by efficiency: "
+        "5 of 5 repeats cannot be used (not measured)."
+    )
 
 
 # --- as it is shown
@@ -292,22 +290,15 @@ def board() -> Arena:
     return Arena([PASSED, REFUSED_ONE], records(arms))
 
 
-def test_the_text_names_faults_places_and_what_they_mean() -> None:
+def test_it_names_faults_and_places_and_escapes_what_learners_named() -> None:
     arena = board()
-    text = arena.text()
+    text, page, data = arena.text(), arena.html(), json.loads(json.dumps(arena.to_dict()))
 
     assert repr(arena) == text
-    assert "mine: passed the exam." in text
-    assert "eager_<b>: not ranked.\n  - polls-hot. It asks <again> & again. Wait for" in text
-    assert "mine *" in text
+    assert re.search(r"eager_<b> +polls-hot +It asks <again> & again\. Wait for it\.", text)
+    assert re.search("mine +passed", text)
     assert "mine has rank 3 by efficiency, 1= by CPU/request, 1= by memory" in text
-    assert max(map(len, text.splitlines())) <= 110
-
-
-def test_the_html_escapes_what_learners_named_and_the_data_are_plain() -> None:
-    page, data = board().html(), json.loads(json.dumps(board().to_dict()))
-
-    shown = ("eager_&lt;b&gt;", "<li>polls-hot. It asks", "<img alt=", "<table")
+    shown = ("eager_&lt;b&gt;", "It asks &lt;again&gt;", "mine *", "<img alt=")
     assert all(words in page for words in shown)
     assert "<again>" not in page
     assert [one["passed"] for one in data["examined"]] == [True, False]
@@ -326,7 +317,6 @@ def test_without_anybody_on_the_board_there_is_none_to_draw() -> None:
 
     assert (arena.passed, arena.faults) == ([], {"eager_<b>": [FAULT]})
     assert "Nobody is on the board" in arena.text()
-    assert "<table" not in arena.html()
     assert arena.to_dict()["records"] == []
     with pytest.raises(BadInput, match="no records to draw"):
         arena.plot()

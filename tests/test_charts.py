@@ -136,14 +136,6 @@ EVERY_CHART: dict[str, Callable[[], Chart]] = {
         [make_record(axes={"strategy": "queue", "of": name}) for name in MANY], "strategy", "of"
     ),
     "throughput": lambda: charts.throughput(rates(), SPOTS, conditions="10 at a time"),
-    "throughput in two lines": lambda: charts.throughput(
-        [
-            replace(one, trust=replace(one.trust, label=f"{one.trust.label} {more}"))
-            for more in (1, 2)
-            for one in rates()
-        ],
-        {f"{name} {n}": (f"{one[0]} {n}", *one[1:]) for n in (1, 2) for name, one in SPOTS.items()},
-    ),
     "timeline": lambda: charts.timeline(make_record(verdict="warn", warnings=[BUSY] * 6)),
     "latency": lambda: charts.latency(latencies()),
     "waterfall": lambda: charts.waterfall(make_record(phases=phases(60), verdict="warn")),
@@ -430,17 +422,6 @@ def test_a_run_that_is_invalid_is_a_cross_and_counts_only_where_its_arm_has_no_o
     assert widths(memory) == pytest.approx([380, 52.26])  # the middle of five, and of the last four
     (crosses,) = (one for one in memory.lines if one.get_marker() == "X")
     assert column(crosses, "x") == pytest.approx([50.96])
-
-
-def test_what_has_no_published_figure_shows_what_was_measured() -> None:
-    chart = charts.triptych(charts.rows(stats.frame(garcia()), ["strategy"]), scales=THREE)
-
-    assert len(chart.axes) == 3
-    assert not any("published" in text for text in [*words(chart), chart.alt])
-
-    a, b = (Row(trust=Trust(label=""), repeats=[{"process_wall_s": s}]) for s in (9.0, 7.0))
-    rows = [replace(a, published={"process_wall_s": 8.0}), b]
-    assert widths(charts.triptych(rows).axes[1]) == [9, 8, 7]
 
 
 # Timeline

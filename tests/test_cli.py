@@ -343,18 +343,6 @@ def test_a_shell_completes_commands_and_values(
     assert {*programs.labkit().stdout.split()} == {f"plain,{one}" for one in offered}
 
 
-def test_doctor_tells_what_it_found() -> None:
-    assert "versions" in labkit_here("doctor").stdout
-    checks = json.loads(labkit_here("doctor --json -").stdout)["checks"]
-    assert {"cores", "load (1 min)", "clock"} <= {check["name"] for check in checks}
-    assert {check["status"] for check in checks} <= {"ok", "warn", "bad"}
-
-
-def test_benchmarks_are_listed() -> None:
-    listed = labkit_here("reproduce list").stdout
-    assert all(name in listed for name in ("garcia-2018", "unlimited-2024", "miech-2016"))
-
-
 def test_serve_answers_and_ends_with_status_0(store: Path) -> None:
     words = shlex.split("-m labkit serve --port 0 --delay 0.01 --json")
     with subprocess.Popen([sys.executable, *words], stdout=subprocess.PIPE, text=True) as server:

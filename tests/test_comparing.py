@@ -18,7 +18,6 @@ from scipy import stats as scipy_stats
 from labkit import stats
 from labkit.errors import BadInput
 from labkit.record.record import Counts, Note
-from labkit.report import tables
 from labkit.report.study import Study
 from labkit.spec.targets import Command
 from labkit.spec.trial import Trial
@@ -159,12 +158,6 @@ def test_the_noise_of_a_family_is_that_of_its_usual_arm_at_any_level(level: floa
     assert stats.Family.of(4, arms).deviation == pytest.approx(usual)
 
 
-def test_numbers_of_numpy_are_numbers() -> None:
-    of, to = np.array([3.0, 3.1, 3.2, 3.3, 3.4]), np.array([1.0, 1.1, 1.2, 1.3, 1.4])
-    assert stats.compare(list(of), list(to)) == stats.compare(of.tolist(), to.tolist())
-    assert stats.compare(list(of), list(to)).answer == "higher"
-
-
 @given(st.lists(ANYTHING, max_size=9), st.lists(ANYTHING, max_size=9))
 def test_nothing_makes_it_raise(of: list[float | None], to: list[float | None]) -> None:
     found = stats.compare(of, to)
@@ -269,12 +262,6 @@ def test_comparisons_as_json() -> None:
     assert (found[0]["of"], found[0]["to"], found[0]["answer"]) == (FAST, SLOW, "lower")
     assert found[0]["ratio"]["level"] == 0.95
     assert {"value", "low", "high", "n"} <= set(found[0]["ratio"])
-
-
-def test_a_table_names_each_arm_once() -> None:
-    study = Study(make_study({**TIMES, "wait": {"wall_s": 15.0}}), ["strategy"])
-    table = tables.of_comparisons(study.comparisons())
-    assert [row[0] for row in table.rows] == ["queue", "wait"]
 
 
 # Two arms that were not run together

@@ -139,15 +139,6 @@ async def test_how_many_runs_the_host_stole_from_and_what_becomes_of_them_is_sai
     assert "steal" not in (await compared(measured(), measured())).changes.says
 
 
-async def test_a_trial_beside_its_baseline_runs_five_times() -> None:
-    trial, before = lab.Trial(**SETTINGS, delay="randint(0,3)"), lab.Study(measured())
-    with mock.patch("labkit.lab.facade.run_all", mock.AsyncMock(return_value=measured())) as ran:
-        study = await lab.compare(trial, baseline=before)
-    assert [step.repeat for step in ran.call_args.args[0]] == [0, 1, 2, 3, 4]
-    assert study.changes is not None
-    assert {one.word for one in study.changes.changes} == {SAME}
-
-
 def test_markdown_obeys_nothing_in_a_table() -> None:
     table = lab.Study(make_study({"queue": {}}), ["strategy"]).table()
     evil = type(table)(headers=["a|b"], rows=[["<b>[x](y)`c`\n# d"]], says="*e*")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import shutil
@@ -12,7 +11,6 @@ from typing import Any
 
 import msgspec
 import pytest
-from counted import cancel
 from machines import checks
 from programs import here
 
@@ -89,19 +87,6 @@ async def test_a_program_that_does_not_end_or_is_none_is_a_failure(tmp_path: Pat
     for words, message in ((asleep, "did not end within"), (absent, "no-such cannot be run")):
         with pytest.raises(TrialFailed, match=message):
             await process.run(words, core=None, folder=folder, within_s=0.5)
-
-
-async def test_cancelling_ends_the_program(tmp_path: Path) -> None:
-    pid = tmp_path / "pid"
-    code = f"import os, time; open({str(pid)!r}, 'w').write(f'{{os.getpid()}} '); time.sleep(60)"
-    program = process.run([*PYTHON, code], core=None, folder=str(tmp_path), within_s=60)
-    running = asyncio.ensure_future(program)
-    async with asyncio.timeout(30):
-        while not (pid.exists() and pid.read_text().endswith(" ")):  # noqa: ASYNC110  # its file
-            await asyncio.sleep(0.01)
-    await cancel(running)
-    with pytest.raises(ProcessLookupError):
-        os.kill(int(pid.read_text()), 0)
 
 
 # What records mean

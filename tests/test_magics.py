@@ -96,13 +96,6 @@ def test_yappi_of_the_user_s_own_is_left_alone(run: Run) -> None:
     assert "error" not in run("%%labprof --clock cpu\nawait tree()")
 
 
-@pytest.mark.slow
-def test_cell_without_awaits_is_profiled_too(run: Run) -> None:
-    output = run("%%labprof --sort calls\nlen(sorted(range(5), key=lambda n: -n))")
-    assert output["execute_result"][0]["data"]["text/plain"] == "5"
-    assert re.search(r"^<lambda> .* function +5 ", shown(output)["text/plain"], re.MULTILINE)
-
-
 def test_the_extension_is_loaded_twice_like_once() -> None:
     named: list[str] = []
     shell = SimpleNamespace(

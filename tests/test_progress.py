@@ -125,16 +125,6 @@ def test_many_trials_end_in_one_line_with_their_verdicts() -> None:
     assert len(shown.at_end) == 1
 
 
-def test_more_arms_than_can_be_told_apart_are_no_failure() -> None:
-    reporter, shown, clock = running(30)
-    for number in range(30):
-        reporter.started(step(limit=number))
-        clock.now += 1
-        reporter.update(reported(0.5))
-
-    assert "limit=29" in shown.bundles[-1]["text/html"]
-
-
 def test_a_reporter_that_fails_stops_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     broken = Reporter()
     broken.update = Mock(side_effect=ValueError("no display"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import threading
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -13,9 +12,7 @@ import pytest
 from machines import checks
 from programs import ran
 
-import labkit as lab
 from labkit.lab.pytest_plugin import compare
-from labkit.measured import experiments
 from labkit.record.record import Counts, Measurement, Note
 
 # A module of tests as a user writes it.
@@ -74,26 +71,3 @@ def test_what_others_disturbed_decides_nothing() -> None:
     named, measured = measuring({"new": [0.1], "old": [1.0]}, LOST)
     with named, measured, pytest.raises(pytest.fail.Exception, match="not decided"):
         compare(old, new, at_most=1.1)
-
-
-def test_a_function_that_cannot_be_sent_or_raises_is_named() -> None:
-    lock = threading.Lock()
-
-    async def unsendable() -> None:
-        lock.locked()
-
-    with pytest.raises(lab.BadInput, match="it uses 'lock', a lock of this process"):
-        compare(old, unsendable)
-
-
-async def test_an_error_of_the_function_is_what_it_fails_with() -> None:
-    import base64
-
-    import cloudpickle
-
-    async def broken() -> None:
-        raise ValueError("no")
-
-    sent = base64.b64encode(cloudpickle.dumps(broken)).decode()
-    with pytest.raises(lab.LabError, match=r"ValueError: no \(broken, line"):
-        await experiments.load("timed")(None, function=sent, path=[])

@@ -139,14 +139,6 @@ def test_the_law_is_found_again(limits: list[int]) -> None:
     assert found.at(1) == pytest.approx(120, rel=1e-4)
 
 
-@given(st.floats(1, 1e5), st.floats(0.005, 0.3), st.floats(1e-5, 1e-2))
-def test_its_peak_is_where_the_rate_is_highest(rate_1: float, sigma: float, kappa: float) -> None:
-    found = stats.fit_usl(exact(usl(rate_1, sigma, kappa))).usl
-    if found.peak is not None:
-        around = [found.at(found.peak * factor) for factor in (0.9, 1.0, 1.1)]
-        assert max(around) == around[1]
-
-
 def test_the_law_is_found_through_noise() -> None:
     found = stats.fit_usl(noisy(usl(), np.random.default_rng(1), repeats=5)).usl
     assert found.sigma == pytest.approx(0.02, rel=0.3)

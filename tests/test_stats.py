@@ -55,17 +55,6 @@ def test_each_metric_stands_in_a_whole_record(name: str) -> None:
     assert math.isfinite(stats.METRICS[name].of(make_record(settings={"delay": "0.02"}, **figures)))
 
 
-def test_metrics_that_name_promised_values() -> None:
-    record = make_record(counts=counts(90_000, timeout=7, reset=3))
-
-    values = {name: metric.of(record) for name, metric in stats.METRICS.items()}
-
-    assert values["rss_growth_bytes"] == 58_000_000 - 38_000_000
-    assert values["process_peak_rss_bytes"] == 58_188_000
-    assert values["failures"] == 10
-    assert values["latency_p50_s"] == 1.001
-
-
 def test_percentile_that_the_sample_does_not_support_is_not_measured() -> None:
     for name, enough in {"p50": 20, "p90": 100, "p99": 1_000, "p999": 10_000, "max": 1}.items():
         metric = stats.metric(f"latency_{name}_s")
@@ -177,13 +166,6 @@ def test_frame_of_no_records_has_every_column_and_of_an_unmeasured_or_unknown_on
     assert known == {"bound_s", "failures", "ok"}
     assert empty.empty
     assert [*empty.columns] == [*stats.DESCRIPTION, *stats.METRICS]
-
-
-def test_frame_has_the_options_of_a_strategy() -> None:
-    record = make_record(settings={"strategy": "chunked", "chunk_size": 7})
-    frame = stats.frame([record])
-    named = [str(name) for name in frame if str(name).startswith("strategy.")]
-    assert (named, frame["strategy.chunk_size"].tolist()) == (["strategy.chunk_size"], [7])
 
 
 def test_commands_are_named_by_what_tells_them_apart() -> None:

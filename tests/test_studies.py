@@ -226,15 +226,6 @@ def test_the_arms_of_uvloop_differ_in_nothing_but_the_loop() -> None:
         assert slow.limit == 10
 
 
-def test_each_pair_of_loops_is_judged_once_by_each_source() -> None:
-    study = load_study("uvloop-2016")
-    judged = [tuple(claim.checks[0].arms) for claim in study.claims]
-    slow = [arm.id for arm in study.arms if arm.id.endswith("-asyncio")]
-    pairs = {(f"{arm.removesuffix('-asyncio')}-uvloop", arm) for arm in slow}
-    echoed = {pair for pair in pairs if not pair[0].startswith("http-")}
-    assert sorted(judged) == sorted([*pairs, *echoed])
-
-
 @for_each_scale
 def test_garcia_keeps_the_published_request_rate_at_every_scale(scale: str) -> None:
     ran = trials(load_study("garcia-2018"), scale)

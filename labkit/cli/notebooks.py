@@ -2,8 +2,7 @@
 
 The plan of the copy. It never writes over a learner's work. Three digests decide what becomes of a
 file: of the file that labkit ships, of what was last copied (the manifest, `.labkit.json`), and of
-what lies in the workspace now. A file that is not as it was copied is the learner's and stays; a
-newer version goes beside it.
+what lies in the workspace now. A file that is not as it was copied is the learner's and stays.
 
 A file is written beside its place and renamed, so that an interrupted copy leaves nothing half. The
 manifest is written last, also after a failure: a file that it does not name is taken for the
@@ -14,11 +13,11 @@ from __future__ import annotations
 
 import errno
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import Literal, NamedTuple
+from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -83,51 +82,25 @@ _NO_FILE = "not a file"
 _SAVED_BY_JUPYTER = {"id", "metadata", "execution_count"}
 # Path in the workspace -> digest.
 Digests = Mapping[str, str]
-# `copied` and `updated` are written in their place, `beside` under another name. `kept` is the
-# learner's, of the shipped version; `newer` likewise, with the newer version beside it already.
-# `left out` was deleted by the learner.
-Fate = Literal["copied", "updated", "current", "kept", "beside", "newer", "left out"]
+# `copied` and `updated` are written. What was changed is the learner's: it is `kept`, or `newer`
+# where labkit has a newer version of it.
+Fate = Literal["copied", "updated", "current", "kept", "newer"]
 
 
-class CopyStep(NamedTuple):
-    """One file: what becomes of it. `path` is its place, `target` where something is written."""
-
-    path: str
-    fate: Fate
-    target: str | None = None
-
-
-def steps(
-    shipped: Digests, copied: Digests, there: Digests, *, restore: bool = False
-) -> Iterator[CopyStep]:
-    """Decide what becomes of each shipped file; `restore` brings back what was deleted. Pure."""
+def fates(shipped: Digests, copied: Digests, there: Digests) -> dict[str, Fate]:
+    """Decide what becomes of each shipped file. Pure."""
+    found = dict[str, Fate]()
     for path, new in shipped.items():
         now, old = there.get(path), copied.get(path)
         if now is None:
-            gone = old is not None and not restore
-            yield CopyStep(path, "left out") if gone else CopyStep(path, "copied", path)
+            found[path] = "copied"
         elif now == new:
-            yield CopyStep(path, "current")
+            found[path] = "current"
         elif now == old:
-            yield CopyStep(path, "updated", path)
-        elif old == new:
-            yield CopyStep(path, "kept")
+            found[path] = "updated"
         else:
-            # A newer version goes beside the learner's file, unless that name is theirs too.
-            other = beside(path)
-            now, old = there.get(other), copied.get(other)
-            if now is None and old == new:  # looked at it, and deleted it
-                yield CopyStep(path, "kept")
-            elif now == new or (now is not None and now != old):
-                yield CopyStep(path, "newer")
-            else:
-                yield CopyStep(path, "beside", other)
-
-
-def beside(path: str) -> str:
-    """Return the name under which a newer version is put: `03_event_loops.new.ipynb`."""
-    place = PurePosixPath(path)
-    return str(place.with_name(f"{place.stem}.new{place.suffix}"))
+            found[path] = "kept" if old == new else "newer"
+    return found
 
 
 def digest(data: bytes) -> str:
@@ -159,19 +132,17 @@ class CopySummary:
     """A workspace and what became of each of its files."""
 
     folder: Path
-    steps: Sequence[CopyStep]
+    fates: Mapping[str, Fate]
 
     def paths(self, *fates: Fate) -> list[str]:
         """Return the files of these fates."""
-        return [step.path for step in self.steps if step.fate in fates]
+        return [path for path, fate in self.fates.items() if fate in fates]
 
     def text(self) -> str:
         """Return a line for each thing that was done, and what the learner may do about it."""
         lines = [f"{'workspace':<12}{self.folder}"]
         for word, row in paths.table("tables.toml")["copied"].items():
             names = self.paths(*row["fates"])
-            if word == "newer":
-                names = [*map(beside, names)]
             more = len(names) - MAX_NAMED
             named = ", ".join(names[:MAX_NAMED]) + (f" and {more} more" if more > 0 else "")
             if names:
@@ -181,11 +152,10 @@ class CopySummary:
         return "\n".join(lines)
 
 
-def prepare(folder: Path, *, restore: bool = False, source: Path | None = None) -> CopySummary:
+def prepare(folder: Path, source: Path | None = None) -> CopySummary:
     """Copy into `folder` what is missing there or was not changed since it was copied.
 
-    `restore` brings back what the learner deleted. Raises `BadInput` where the folder cannot be a
-    workspace, `LabError` where there is no room.
+    Raises `BadInput` where the folder cannot be a workspace, `LabError` where there is no room.
     """
     source = source or paths.notebooks()
     # The answers are not copied: `lab.check` reads them from labkit, and a learner should not.
@@ -206,7 +176,7 @@ def prepare(folder: Path, *, restore: bool = False, source: Path | None = None) 
         if {package, own} & {workspace, *workspace.parents} or workspace == paths.CHECKOUT:
             raise refusal("own-folder", start=start)
         workspace.mkdir(parents=True, exist_ok=True)
-        return CopySummary(folder=workspace, steps=_copy(workspace, files, restore))
+        return CopySummary(folder=workspace, fates=_copy(workspace, files))
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise LabError(paths.sentence("disk-full", start=start)) from None
@@ -214,23 +184,23 @@ def prepare(folder: Path, *, restore: bool = False, source: Path | None = None) 
         raise refusal("workspace", start=start, why=why) from None
 
 
-def _copy(workspace: Path, files: Mapping[str, bytes], restore: bool) -> list[CopyStep]:
+def _copy(workspace: Path, files: Mapping[str, bytes]) -> dict[str, Fate]:
     new = {path: digest(data) for path, data in files.items()}
     there = {}
-    for path in (*new, *map(beside, new)):
+    for path in new:
         place = workspace / path
         if place.is_symlink() or place.is_dir():
             there[path] = _NO_FILE
         elif place.exists():
             there[path] = digest(place.read_bytes())
     known = copied(workspace)
-    planned = list(steps(new, known, there, restore=restore))
+    planned = fates(new, known, there)
     try:
-        for step in planned:
-            if step.target:
-                _write(workspace / step.target, files[step.path])
-            if step.target or step.fate == "current":
-                known[step.target or step.path] = new[step.path]
+        for path, fate in planned.items():
+            if fate in ("copied", "updated"):
+                _write(workspace / path, files[path])
+            if fate in ("copied", "updated", "current"):
+                known[path] = new[path]
     finally:
         # The version of labkit that copied last, and the digest of each file as it was copied.
         manifest = {"labkit": environment.version("labkit"), "files": dict(sorted(known.items()))}

@@ -40,7 +40,7 @@ def open_lab(asked: Asked) -> None:
 
     Copies them into a folder of your own, and opens their index.
 
-    What you changed there is never written over: a newer version is put beside it. What you measure
+    What you changed there is never written over: rename it to get a newer version. What you measure
     is stored there too, in data/runs.
     """
     if not asked.copy_only and find_spec("jupyterlab") is None:
@@ -49,7 +49,7 @@ def open_lab(asked: Asked) -> None:
 
     # That which the current folder is in, else one to be made below that folder.
     folder = asked.workspace or paths.workspace() or Path("labkit-workspace")
-    done = notebooks.prepare(folder, restore=asked.restore)
+    done = notebooks.prepare(folder)
     terminal.say(done.text())
     if not asked.copy_only:
         how = {"page": notebooks.INDEX, "browser": asked.browser, "port": asked.port}

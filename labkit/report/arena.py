@@ -8,9 +8,7 @@ broken one does, and none is a time that a busy machine could stretch.
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import msgspec
@@ -18,11 +16,10 @@ import msgspec
 from labkit import charts, paths, stats
 from labkit.record.exam import ExamResult, ScenarioResult
 from labkit.record.record import Record
-from labkit.report import html
 from labkit.report.html import Table
 from labkit.report.study import Outcome
 from labkit.report.tables import EFFICIENCY
-from labkit.stats.comparisons import MARGIN, RANKED, BoardRow, rank_all, repeats_text, title
+from labkit.stats.comparisons import MARGIN, RANKED, BoardRow, rank_all, title
 
 # Turns of the loop, and share of a core, from which on waiting is polling. A timer of 1 ms makes
 # 1,000 turns a second, `sleep(0)` 10,000 and more even on a machine that is busy with other work.
@@ -52,9 +49,6 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
         """Return what was observed and what to do, as one text."""
         return f"{self.seen} {self.advice}"
 
-    def __str__(self) -> str:
-        return f"{self.code}. {self.says}"
-
 
 class Examined(msgspec.Struct, frozen=True, kw_only=True):
     """One strategy after its exam: and its faults."""
@@ -66,11 +60,6 @@ class Examined(msgspec.Struct, frozen=True, kw_only=True):
     def passed(self) -> bool:
         """Return whether it is ranked: it has no fault."""
         return not self.faults
-
-    @property
-    def says(self) -> str:
-        """Return whether it passed, in a sentence."""
-        return f"{self.name}: {'passed the exam' if self.passed else 'not ranked'}."
 
     @property
     def codes(self) -> list[str]:
@@ -163,11 +152,6 @@ def _waiting(runs: Sequence[ScenarioResult]) -> Iterator[tuple[str, Any]]:
                 yield "polls-hot", (turns_per_s, cpu_share)
 
 
-# The board.
-
-WIDTH = 100
-
-
 class Arena(Outcome):
     """Who was examined, with their faults, and the board of those who passed.
 
@@ -202,52 +186,45 @@ class Arena(Outcome):
                 shown = stats.metric(rank.metric).text(rank.value)
                 cells.append(shown if rank.value is None else f"{shown} ({rank.text})")
             rows.append(cells)
-        says = f"In brackets the rank; * was examined here.\n{EFFICIENCY}"
-        return Table(headers=["strategy", *map(title, RANKED)], rows=rows, says=says)
+        says = ["In brackets the rank; * was examined here.", EFFICIENCY, *self.sentences()]
+        return Table(headers=["strategy", *map(title, RANKED)], rows=rows, says="\n".join(says))
 
     def sentences(self) -> list[str]:
         """Return what the board means."""
         if not self.board:
             return [paths.sentence("board-empty")] if self.examined else []
         ranks = [(row, rank) for row in self.board for rank in row.ranks]
-        made, needed = max(rank.made for _, rank in ranks), stats.MIN_REPEATS
         reasons: dict[str, list[str]] = {}
         for row, rank in ranks:
-            # Too few repeats is one reason for all.
-            if rank.why and (made >= needed or rank.value is None):
+            if rank.why:
                 reasons.setdefault(rank.why, []).append(f"{row.name} by {RANKED[rank.metric]}")
         found = []
-        if made < needed:
-            found.append(paths.sentence("board-few", made=repeats_text(made), needed=needed))
-        elif not all(rank.why for _, rank in ranks):
-            for row in self.board:
-                if row.is_mine and any(rank.position for rank in row.ranks):
-                    places = [f"{rank.text} by {RANKED[rank.metric]}" for rank in row.ranks]
-                    found.append(f"{row.name} has rank {', '.join(places)}.")
+        for row in self.board:
+            if row.is_mine and any(rank.position for rank in row.ranks):
+                places = [f"{rank.text} by {RANKED[rank.metric]}" for rank in row.ranks]
+                found.append(f"{row.name} has rank {', '.join(places)}.")
+        if any(rank.position for _, rank in ranks):
             pairs = len(RANKED) * len(self.board) * (len(self.board) - 1) // 2
             how = {"margin": MARGIN - 1, "pairs": pairs, "level": 100 * stats.LEVEL}
             found.append(paths.sentence("ranks", **how))
-        return [*found, *(f"No rank for {', '.join(of)}: {why}." for why, of in reasons.items())]
+        for why, of in reasons.items():
+            whom = ", ".join(of) if len(of) < len(ranks) else "anybody"
+            found.append(f"No rank for {whom}: {why}.")
+        return found
 
-    def text(self) -> str:
-        """Return what the exams found, the board, and what it means."""
-        fill = partial(textwrap.fill, width=WIDTH, initial_indent="  - ", subsequent_indent="    ")
-        parts = ["\n".join([one.says, *map(fill, map(str, one.faults))]) for one in self.examined]
-        if self.board:
-            parts.append(self.table().text())
-        return "\n\n".join([*parts, textwrap.fill(" ".join(self.sentences()), WIDTH)])
+    def _shown(self) -> list[Table]:
+        """Return what the exams found, and the board."""
+        rows = []
+        for one in self.examined:
+            rows += [[one.name, fault.code, fault.says] for fault in one.faults]
+            rows += [[one.name, "passed", ""]] if one.passed else []
+        headers = ["examined", "exam", "what was seen, and what to write instead"]
+        says = "" if self.board else " ".join(self.sentences())
+        exams = Table(headers=headers, rows=rows, says=says, left=3)
+        return [exams, self.table()] if self.board else [exams]
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON: the exams, the board, the records and their summary."""
         examined = [msgspec.to_builtins(one) | {"passed": one.passed} for one in self.examined]
         found = {"examined": examined, "board": msgspec.to_builtins(self.board)}
         return found | {"says": self.sentences()} | super().to_dict()
-
-    def html(self) -> str:
-        """Return what the exams found, the board and its picture, and what it means."""
-        parts = []
-        for one in self.examined:
-            parts += [html.heading(one.says), html.listed([*map(str, one.faults)])]
-        if self.board:
-            parts += [self.table().html(), html.picture(self.plot)]
-        return "".join([*parts, html.sentences(self.sentences())])

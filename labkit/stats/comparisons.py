@@ -218,20 +218,19 @@ class Rank(msgspec.Struct, frozen=True, kw_only=True):
     """One strategy by one metric, in base units; None where no repeat can be compared.
 
     `position` is 1 where none is better for sure, None where it cannot be compared, and `why` it
-    cannot; `tied_with` are those that share it. `made` is how many repeats there were.
+    cannot; others share it where it is `tied`.
     """
 
     metric: str
     value: float | None
     position: int | None
-    made: int
-    tied_with: Sequence[str] = ()
+    tied: bool = False
     why: str = ""
 
     @property
     def text(self) -> str:
         """Return the rank as a table shows it: '2', or '2=' where it is shared."""
-        return "-" if self.position is None else f"{self.position}{'=' if self.tied_with else ''}"
+        return "-" if self.position is None else f"{self.position}{'=' if self.tied else ''}"
 
 
 class BoardRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -260,7 +259,7 @@ def rank_all(records: Sequence[Record], mine: Collection[str]) -> list[BoardRow]
         low, high = ratio.ends
         higher_is_better = metric_named(each.metric).better == "higher"
         worse = high < 1 / MARGIN if higher_is_better else low > MARGIN
-        if worse and each.comparison.answer != "inconclusive":
+        if worse:
             losses[each.metric, each.of["strategy"]] += 1
     by_metric = {metric: _ranks(metric, by_name, losses) for metric in RANKED}
     ranks = {name: [by_metric[each][name] for each in RANKED] for name in by_name}
@@ -287,13 +286,9 @@ def _ranks(
         doubts = {record.id: doubt(record, metric) for record in records}
         values = [metric_named(metric).of(each) for each in records if not doubts[each.id]]
         reasons = frames.codes_text([*doubts.values(), *["missing"] * (needed - len(records))])
-        why = ""
-        if reasons == MISSING and not values:
-            why = reasons
-        elif reasons:
-            why = f"{needed - len(values)} of {needed} repeats cannot be used ({reasons})"
-        elif needed < MIN_REPEATS:
-            why = f"{repeats_text(needed)}; {MIN_REPEATS} needed"
+        why = f"{needed - len(values)} of {needed} repeats cannot be used ({reasons})"
+        if not reasons:
+            why = f"{repeats_text(needed)}; {MIN_REPEATS} needed" if needed < MIN_REPEATS else ""
         whys[name], medians[name] = why, median(values) if values else None
     places = {name: 1 + losses[metric, name] for name, why in whys.items() if not why}
     known = [(value, name) for name in places if (value := medians[name])]
@@ -306,8 +301,7 @@ def _ranks(
             metric=metric,
             value=value,
             position=places.get(name),
-            made=len(by_name[name]),
-            tied_with=[one for one in places if one != name and places[one] == places.get(name)],
+            tied=list(places.values()).count(places.get(name, 0)) > 1,
             why=whys[name],
         )
         for name, value in medians.items()
