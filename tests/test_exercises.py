@@ -425,7 +425,7 @@ def test_a_file_may_be_written_to_in_a_thread() -> None:
             total += await asyncio.to_thread(file.write, chunk)
         return total
 
-    checked = lab.check("ex-14-2", pass_on)
+    checked = lab.check("ex-15-1", pass_on)
 
     assert checked, checked
 

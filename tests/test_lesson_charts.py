@@ -159,3 +159,32 @@ def test_a_guess_is_a_line_that_the_axis_of_values_reaches_to(value: float, reac
     assert f"guess {value:,}" in {text.get_text() for text in ax.texts}
     assert max(ax.get_xlim()[1], ax.get_ylim()[1]) >= min(value, reach)
     assert chart.alt.endswith(f" A guess {value:,}.")
+
+
+def test_coded_is_the_median_of_the_runs_of_a_path_and_a_coding() -> None:
+    path = {"path": "/json/12?rate=1000", "accept_encoding": "gzip", "requests": 10}
+    used = [100.0, 300.0, 200.0]
+    records = [
+        make_record(settings=path, **{"client.cpu_us_per_request": us, "server.cpu_s": 0.001})
+        for us in used
+    ]
+    (one,) = charts.coded(records)
+
+    assert (one.coding, one.rate, one.wire_bytes) == ("gzip", 1_000, 94)
+    assert (one.cpu_us, one.server_cpu_us) == pytest.approx((300, 100))
+
+
+def test_the_picture_of_littles_law_has_as_many_dots_in_each_place_as_the_law_says() -> None:
+    chart = charts.ideas.little(rate=400, queue_s=0.015, connection_s=0.005, server_s=0.01)
+    dots = [line.get_color() for line in chart.axes[0].lines]
+
+    assert sorted(dots.count(colour) for colour in set(dots)) == [2, 4, 6]
+    assert "400 a second × 30 ms = 12 in flight" in chart.alt
+
+
+def test_in_a_pipeline_each_request_ends_after_those_ahead_and_side_by_side_by_itself() -> None:
+    (ax,) = charts.ideas.pipeline([0.3, 0.1, 0.1]).axes
+    working = [bar for bar in ax.patches if bar.get_facecolor() == ax.patches[1].get_facecolor()]
+    ends = sorted(bar.get_x() + bar.get_width() for bar in working)
+
+    assert ends == pytest.approx([0.1, 0.1, 0.3, 0.3, 0.4, 0.5])

@@ -6,7 +6,6 @@ from . import grading, sandbox
 from .register import Wrong, exercise
 
 LATENCY_S, RATE = 0.08, 500
-MEAN_S, SEEN_RATE, AT_SERVER = 1.2, 300, 100
 ENOUGH = 0.95
 SWEEPS: tuple[dict[int, float], ...] = (
     {4: 1_900, 8: 3_700, 16: 5_600, 32: 5_900, 64: 5_800},
@@ -35,26 +34,6 @@ def in_flight_for_a_rate(answer: object) -> str:
 
 
 @exercise("ex-11-2")
-def in_the_hidden_line(answer: object) -> str:
-    """Check how many requests stand in a line that the server does not see."""
-    begun = SEEN_RATE * MEAN_S
-    mistakes = {
-        begun: "that is all that the client has begun: some of them have reached the server",
-        AT_SERVER: "that is what the server has: who is still on the way there?",
-        begun + AT_SERVER: "the server's are among the client's already",
-        SEEN_RATE / MEAN_S: "that is rate / latency: Little's law multiplies them",
-        SEEN_RATE - AT_SERVER: "a rate and a number in flight cannot be subtracted: mind the units",
-    }
-    grading.near(
-        grading.number(answer, "requests"), begun - AT_SERVER, unit="requests", mistakes=mistakes
-    )
-    return (
-        "more than two of three wait inside the client, for a limit that nobody meant to set. "
-        "100 is what aiohttp's connector allows by default"
-    )
-
-
-@exercise("ex-11-3")
 def knee_of_a_sweep(answer: object) -> str:
     """Check a function that finds the smallest limit whose rate is within 5 % of the best."""
     knee = grading.function(answer, "(rates)")

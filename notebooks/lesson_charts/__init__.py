@@ -8,7 +8,7 @@ from lesson_charts.batch_sizes import Batched, batches
 from lesson_charts.changes import Stage, changes
 from lesson_charts.charges import charged_ratio
 from lesson_charts.classes import by_class
-from lesson_charts.codings import Coded, break_even, break_even_rate, codecs
+from lesson_charts.codings import Coded, break_even, break_even_rate, codecs, coded
 from lesson_charts.drift import in_order
 from lesson_charts.held import held, holding, source
 from lesson_charts.omission import corrected
@@ -28,6 +28,7 @@ __all__ = [
     "changes",
     "charged_ratio",
     "codecs",
+    "coded",
     "corrected",
     "delays_of",
     "held",

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -14,6 +17,8 @@ from labkit.charts import Chart, axes, style
 _CURVE_POINTS = 100
 _BEYOND = 2.0
 """How far the lines reach beyond the rates that were measured, as a factor."""
+# A coding has the same colour in each chart.
+_CODINGS = ("identity", "gzip", "br", "zstd", "deflate")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +26,7 @@ class Coded:
     """A body in one coding: what it is on the wire, the CPU of both ends, how long it took.
 
     `label` tells points of a coding apart. `rate` is that of the link in bytes a second, None where
-    there was no limit.
+    there was no limit. `server_cpu_us` is the server's part of the CPU.
     """
 
     coding: str
@@ -30,6 +35,7 @@ class Coded:
     latency_s: float
     label: str = ""
     rate: float | None = None
+    server_cpu_us: float | None = None
 
     def __str__(self) -> str:
         name = " ".join(filter(None, [self.coding, self.label]))
@@ -42,6 +48,36 @@ class Coded:
     def over_s(self, rate: float) -> float:
         """Return the seconds over a link of `rate`, if packing, sending and unpacking add up."""
         return self.cpu_us / 1e6 + self.wire_bytes / rate
+
+
+def coded(records: Iterable[lab.Record]) -> list[Coded]:
+    """Return the medians of the runs of each path and coding, labelled by the size of the body.
+
+    The rate is the one that the path asks for, as in `/json/12?rate=1000`. The records are of the
+    transport aiohttp, with answers of the lab's server.
+    """
+    arms: dict[tuple[str, str], list[lab.Record]] = {}
+    for one in records:
+        arm = one.trial["workload"]["path"], one.trial["transport"]["accept_encoding"]
+        arms.setdefault(arm, []).append(one)
+    return [_of_arm(path, coding, runs) for (path, coding), runs in arms.items()]
+
+
+def _of_arm(path: str, coding: str, runs: Sequence[lab.Record]) -> Coded:
+    received = [one.received for one in runs if one.received is not None]
+    latencies = [one.latency_s.mean for one in runs if one.latency_s is not None]
+    client = [one.client.cpu_us_per_request or 0.0 for one in runs if one.client]
+    server = [1e6 * (one.server.cpu_s or 0.0) / one.counts.ok for one in runs if one.server]
+    rates = parse_qs(urlsplit(path).query).get("rate")
+    return Coded(
+        coding=coding,
+        wire_bytes=statistics.median(one.wire_bytes / one.bodies for one in received),
+        cpu_us=statistics.median(client) + statistics.median(server),
+        latency_s=statistics.median(latencies),
+        label=f"{received[0].decoded_bytes / received[0].bodies / 1e3:,.0f} kB",
+        rate=float(rates[0]) if rates else None,
+        server_cpu_us=statistics.median(server),
+    )
 
 
 def break_even_rate(plain: Coded, packed: Coded) -> float | None:
@@ -67,12 +103,13 @@ def codecs(points: Sequence[Coded], title: str) -> Chart:
         notes=["Further left is fewer bytes, further down is less CPU (client and server)."],
     )
     ax = chart.body.subplots()
-    for index, (coding, mine) in enumerate(codings.items()):
+    ax.margins(y=0.1)
+    for place, (coding, mine) in enumerate(codings.items()):
         xs, ys = [one.wire_bytes for one in mine], [one.cpu_us for one in mine]
-        ax.plot(xs, ys, label=coding, linewidth=1.6, markersize=8, **style.line(index))
-        for one in mine:
-            place = (one.wire_bytes, one.cpu_us)
-            ax.annotate(one.label, place, xytext=(8, -15), textcoords="offset points")
+        ax.plot(xs, ys, label=coding, linewidth=1.6, markersize=8, **_look(coding))
+        for one in mine if place == 0 else ():  # the others lie in the same order
+            at = (one.wire_bytes, one.cpu_us)
+            ax.annotate(one.label, at, xytext=(8, -15), textcoords="offset points")
     _logarithmic(ax, "body on the wire (bytes)", "CPU of both ends (\N{MICRO SIGN}s)")
     return chart
 
@@ -99,8 +136,8 @@ def break_even(points: Sequence[Coded], title: str) -> Chart:
     )
     ax = chart.body.subplots()
     along = np.geomspace(rates[0] / _BEYOND, rates[-1] * _BEYOND, _CURVE_POINTS).tolist()
-    for index, (coding, mine) in enumerate(codings.items()):
-        look = style.line(index)
+    for coding, mine in codings.items():
+        look = _look(coding)
         for free in [one for one in mine if one.rate is None][:1]:
             times_ms = [1e3 * free.over_s(rate) for rate in along]
             ax.plot(along, times_ms, color=look["color"], linewidth=1.8)
@@ -109,6 +146,10 @@ def break_even(points: Sequence[Coded], title: str) -> Chart:
         ax.plot(list(paced), list(paced.values()), look["marker"], **marks)
     _logarithmic(ax, "rate of the link (bytes per second)", "time of a body (ms)")
     return chart
+
+
+def _look(coding: str) -> dict[str, Any]:
+    return style.line(_CODINGS.index(coding) if coding in _CODINGS else len(_CODINGS))
 
 
 def _logarithmic(ax: Axes, x: str, y: str) -> None:

@@ -11,6 +11,11 @@ def turns_for_ever(rates: dict[int, float]) -> int:
     raise RecursionError("too deep")
 
 
+def whole_chunks(delays: list[float], size: int) -> float:
+    firsts = range(0, len(delays) - size + 1, size)
+    return sum(max(delays[first : first + size]) for first in firsts) or max(delays, default=0)
+
+
 def answered(due: list[float], took: list[float]) -> list[float]:
     found, free = [], 0.0
     for at, seconds in zip(due, took, strict=True):
@@ -80,14 +85,14 @@ WRONG = [
     ("ex-04-1", {2, 4, 6, 8}, "next to no time"),
     ("ex-04-1", {4, 6, 8, 12}, "no line 12"),
     (
-        "ex-11-3",
+        "ex-11-2",
         lambda rates: max(rates, key=rates.__getitem__),
         "a smaller limit does about as well",
     ),
-    ("ex-11-3", half, "more than 5 % below the best"),
-    ("ex-11-3", lambda rates: 7, "none of the limits"),
-    ("ex-11-3", lambda rates: 4.5, "come in whole numbers"),
-    ("ex-11-3", turns_for_ever, "raised RecursionError"),
+    ("ex-11-2", half, "more than 5 % below the best"),
+    ("ex-11-2", lambda rates: 7, "none of the limits"),
+    ("ex-11-2", lambda rates: 4.5, "come in whole numbers"),
+    ("ex-11-2", turns_for_ever, "raised RecursionError"),
     ("ex-31-2", lambda due, took: took, "latencies since sent"),
     ("ex-31-2", answered, "moments of the answers"),
     ("ex-31-2", waited, "that is the wait alone"),
@@ -99,6 +104,10 @@ WRONG = [
     ("ex-22-3", lambda parts, share: 123.0, "a latency that no request had"),
     ("ex-22-3", lambda parts, share: None, "still to be written"),
     ("ex-22-3", lambda parts: 410, "raised TypeError"),
+    ("ex-12-2", lambda delays, size: sum(delays) / size, "add what each chunk takes"),
+    ("ex-12-2", lambda delays, size: max(delays, default=0), "add what each chunk takes"),
+    ("ex-12-2", whole_chunks, "the last chunk may be shorter"),
+    ("ex-12-2", lambda delays, size: turns_for_ever({}), "raised RecursionError"),
     ("ex-16-3", lambda stream: stream.split(b"\r\n\r\n")[1:], "two answers"),
     ("ex-16-3", lambda stream: [stream.decode().partition("\r\n\r\n")[2]], "it returns text"),
     ("ex-16-3", lambda stream: list(filter(None, read(stream))), "empty body"),

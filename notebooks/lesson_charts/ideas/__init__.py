@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from lesson_charts.ideas.lines import pipeline
+from lesson_charts.ideas.places import little
 from lesson_charts.ideas.semaphore import semaphores
 from lesson_charts.ideas.slots import floor
 from lesson_charts.ideas.stalls import omission
 from lesson_charts.ideas.turn import turn
 from lesson_charts.ideas.workers import workers
 
-__all__ = ["floor", "omission", "semaphores", "turn", "workers"]
+__all__ = ["floor", "little", "omission", "pipeline", "semaphores", "turn", "workers"]

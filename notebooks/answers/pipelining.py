@@ -1,4 +1,4 @@
-"""Exercises of `16_pipelining_and_the_ladder`."""
+"""Exercises of `16_pipelining`."""
 
 from __future__ import annotations
 
