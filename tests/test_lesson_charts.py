@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 
 import pytest
@@ -9,7 +10,7 @@ from factories import make_record
 from machines import checks
 
 import lesson_charts as charts
-from labkit import Trial
+from labkit import Trial, strategies
 from labkit.errors import BadInput
 from labkit.report.study import Run
 
@@ -148,6 +149,60 @@ def test_the_floor_is_drawn_from_the_delays_and_ends_at_the_makespan() -> None:
     assert max(bar.get_x() + bar.get_width() for bar in ax.patches) == pytest.approx(trial.floor_s)
     assert "24 delays on 6 slots" in chart.alt
     assert len({bar.get_y() for bar in charts.ideas.floor(waits, 24).axes[0].patches}) == 10
+
+
+@pytest.mark.parametrize("name", charts.ideas.__all__)
+def test_each_picture_of_an_idea_is_drawn_without_arguments_and_said_in_words(name: str) -> None:
+    chart = getattr(charts.ideas, name)()
+
+    assert len(chart.alt) > 60
+    assert chart.svg().startswith("<?xml")
+
+
+def test_a_turn_says_how_long_its_callbacks_hold_the_loop() -> None:
+    assert "3 callbacks, one after another, for 100.4 ms" in charts.ideas.turn((0.2, 100, 0.2)).alt
+
+
+async def test_what_a_strategy_holds_is_counted_at_each_call() -> None:
+    inside = await charts.held(strategies.semaphore, requests=20, limit=4)
+    before = await charts.held(strategies.task_pool, requests=20, limit=4)
+    panels = charts.holding({"inside": inside, "before": before}, 4).axes
+
+    assert sorted(inside["item"]) == sorted(before["item"]) == [*range(20)]
+    assert (inside["tasks"].iloc[0], inside["read"].iloc[0]) == (20, 20)
+    assert before["tasks"].max() <= 5
+    assert [max(line.get_ydata()) for line in panels[0].lines] == [20, before["tasks"].max(), 4]
+    assert "def semaphore" in charts.source(strategies.semaphore).data
+
+
+def test_points_lie_by_share_and_gain_beside_the_law() -> None:
+    (ax,) = charts.by_share({"all": (1.0, 3.0), "some": (0.2, 1.1)}, k=3.0).axes
+    law, *points = ax.lines
+
+    assert [*law.get_xydata()[-1]] == pytest.approx([100, 3])
+    assert [[*point.get_xydata()[0]] for point in points] == [[100, 3], [20, 1.1]]
+
+
+async def test_sleeps_are_measured_on_a_loop_in_a_thread() -> None:
+    measured = await charts.slept(asyncio.new_event_loop, [0.5, 1.0])
+    (ax,) = charts.sleep_chart([0.5, 1.0], {"asyncio": measured}).axes
+
+    assert measured.shape == (9, 2)
+    assert (measured >= [0.49, 0.99]).all()
+    assert len(ax.lines) == 2
+
+
+def test_a_further_request_is_charged_as_the_process_was() -> None:
+    few, many = (
+        make_record(
+            settings={"requests": n},
+            **{"process.cpu_user_s": 0.3 + 90e-6 * n, "process.cpu_system_s": 0.0},
+            **{"client.cpu_us_per_request": 45},
+        )
+        for n in (1_000, 10_000)
+    )
+
+    assert charts.charged_ratio([many, few]) == pytest.approx(2)
 
 
 @pytest.mark.parametrize(("value", "reach"), [(50, 400), (1_000, 1_050)])

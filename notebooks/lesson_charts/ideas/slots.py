@@ -9,10 +9,11 @@ from lesson_charts.ideas import canvas
 from lesson_charts.schedule import makespan, scheduled
 
 _MAX_SLOTS, _NUMBERED = 10, 40
+_DELAYS_S = (1, 3, 2, 1, 2, 3, 1, 2, 3)
 
 
 @style.applied()
-def floor(delays_s: Sequence[float], limit: int) -> Chart:
+def floor(delays_s: Sequence[float] = _DELAYS_S, limit: int = 3) -> Chart:
     """Draw each delay as a bar on the slot that takes it, and mark the floor: the makespan.
 
     A slot takes the next delay as soon as it is free. Of many slots the first ten are drawn.
