@@ -76,7 +76,6 @@ async def test_a_share_counts_its_own_items_once_and_others_as_none_of_its(
     [
         ({"clients": 65}, "trial.clients is 65"),
         ({"clients": 3, "limit": 2}, "clients is 3 with 2 at a time"),
-        ({"clients": 2, "probes": "bare"}, "probes is 'bare'"),
         ({"clients": 2, "program": "a {url}"}, "trial.clients is set with program"),
     ],
 )

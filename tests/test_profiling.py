@@ -132,11 +132,9 @@ async def test_strategy_of_ones_own_is_profiled_and_its_blocking_named(store: Pa
     assert any(one.callback == "mine" and "mine" in one.where for one in profile.slow)
 
 
-async def test_unknown_clock_and_bare_probes_are_refused() -> None:
+async def test_an_unknown_clock_is_refused() -> None:
     with pytest.raises(BadInput, match="did you mean 'wall'"):
         await lab.profile(lab.Trial(), clock="wal")
-    with pytest.raises(BadInput, match="probes is 'bare'"):
-        await lab.profile(lab.Trial(probes="bare"))
 
 
 async def test_profiled_trial_that_passes_its_deadline_fails_without_a_record(store: Path) -> None:

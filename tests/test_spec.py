@@ -22,7 +22,6 @@ from labkit.spec import trial as spec
 from labkit.spec.parts import Switches, Workload
 from labkit.spec.plan import checked
 from labkit.spec.registry import OPTION_TYPES, STRATEGIES
-from labkit.spec.requests import RequestSettings
 from labkit.spec.targets import EchoTarget, HttpTarget, UrlTarget, ValkeyTarget
 from labkit.spec.transports import AiohttpTransport, EchoTransport, RedisTransport, WireTransport
 from labkit.spec.trial import Trial
@@ -473,7 +472,6 @@ def test_a_target_brings_its_transport_along() -> None:
 # What depends on several settings
 
 REMOTE = {"target": "http://example.invalid/", "allow_remote": "example.invalid", "limit": 10}
-BARE = {"probes": "bare"}
 A_TARGET = "must be one of http, echo, url, command, postgres, valkey, none, a URL"
 
 
@@ -488,7 +486,6 @@ A_TARGET = "must be one of http, echo, url, command, postgres, valkey, none, a U
             "workload.limit is set twice, to 5 within workload and to 6",
         ),
         ({"target": "echo", "transport": WireTransport()}, "with transport 'wire'"),
-        ({**BARE, "strategy": mine}, "leave strategy at 'worker_pool'"),
     ],
 )
 def test_settings_that_do_not_go_together(settings: dict[str, Any], words: str) -> None:
@@ -534,7 +531,6 @@ def test_what_is_just_allowed() -> None:
     assert trial.replace(requests=40, limit=1_000).slots == 1_000
     assert trial.replace(rate=100).workload.rate == 100
     assert Trial(strategy="gather", requests=1_000_000).slots == 1_000_000
-    assert Trial(probes="bare").probes == "bare"
     assert Trial(force_close=True).transport == AiohttpTransport(force_close=True)
 
 
@@ -590,17 +586,10 @@ def consistent(settings: dict[str, Any]) -> dict[str, Any]:
         settings.pop("switches.clients", None)  # each needs an item and a slot
     if settings.get("switches.probes") == "counts":
         settings.pop("transport.trace", None)
-    if settings.get("switches.probes") == "bare":
-        asked = {f"workload.{name}" for name in RequestSettings.__struct_fields__}
-        asked |= {"workload.think", "workload.warmup", "switches.clients"}
-        heeded = (n for n in settings if n not in asked and not n.startswith("transport."))
-        return {name: settings[name] for name in list(heeded)}
     return settings
 
 
 def trial_of(settings: dict[str, Any], strategy: Any) -> Trial:
-    if settings.get("switches.probes") == "bare":
-        strategy = "worker_pool"
     if strategy == "gather":
         settings = {**settings, "workload.requests": 1_000}
     return Trial(strategy=strategy, **settings)
@@ -636,7 +625,7 @@ def test_replacing_is_constructing_with_the_later_settings(
     first: dict[str, Any], then: dict[str, Any]
 ) -> None:
     merged = first | then
-    if merged != consistent(dict(merged)) or merged.get("switches.probes") == "bare":
+    if merged != consistent(dict(merged)):
         return
 
     assert Trial(**first).replace(**then) == Trial(**merged)

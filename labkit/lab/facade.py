@@ -92,8 +92,6 @@ async def profile(
         raise validation.refusal("beside-program", name="profile", trial=chosen)
     if chosen.clients > 1:
         raise validation.refusal("clients-profile", clients=chosen.clients)
-    if chosen.probes == "bare":
-        raise BadInput("probes is 'bare': a loop without the lab's code is not profiled; use full")
     show, ready = reporter or progress.default(), preflight.prepare(chosen)
     with progress.reporting(show, 1, lambda: "interrupted: a profile is stored nowhere"):
         if ready.environment is not None:

@@ -28,7 +28,6 @@ import sys
 import warnings
 from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 from time import perf_counter, perf_counter_ns
 from typing import TYPE_CHECKING, Any
@@ -44,7 +43,7 @@ from labkit.measured.probes.sampler import Sampler, TimelineRow, to_timeline
 from labkit.measured.probes.window import Window, forget_own_peak, own_peak_bytes
 from labkit.profiler.callgraph import ProfileOptions
 from labkit.record import histogram
-from labkit.record.record import Counts, Measurement, Note, Timeline
+from labkit.record.record import Measurement, Note, Timeline
 from labkit.spec import transports, variables
 from labkit.spec.addresses import MAX_REMOTE_LIMIT, MAX_REMOTE_RPS
 from labkit.spec.delays import Share
@@ -140,9 +139,7 @@ def main() -> int:
         # The longest part of a start, while the target starts as well. What is imported stays: to
         # look for garbage among it takes a tenth of the time.
         gc.disable()
-        if trial.probes == "bare":
-            import_module("aiohttp")
-        elif not trial.program:
+        if not trial.program:
             from labkit.measured.transports import transport_class
 
             transport_class(trial.transport.kind)
@@ -200,8 +197,6 @@ async def _measure(job: Job, target: Reached, trial: Trial, strategy: Strategy) 
         asyncio.get_running_loop().set_task_factory(_eager_task)
     share, workload, processes = job.share, trial.workload, trial.target.processes
     limit = share.part(trial.limit)
-    if trial.probes == "bare":
-        return await _measure_bare(target, trial, trial.requests, limit)
     from labkit.measured.transports import paced
 
     timed, opened = trial.probes == "full", _transport(job, target, trial)
@@ -251,8 +246,10 @@ async def _measure(job: Job, target: Reached, trial: Trial, strategy: Strategy) 
             buckets |= open_loop.histograms if open_loop else {}
         returned, refused = _returned(result)
         notes = [*not_awaited, *notes, *refused]
+        # The parent asks the server when it stood still, by the same clock.
+        _PARENT.send("window", ns=meter.window.spans_ns)
         return Measurement(
-            **_both_sides(meter.window, meter.counts()),
+            **meter.window.of_both(meter.counts()),
             latency_s=histogram.summary(meter.latencies) if timed else None,
             latency_hdr=histogram.to_hdr(meter.latencies) if timed else None,
             loop_lag_s=sampler.lag() if timed else None,
@@ -386,42 +383,6 @@ async def _start_window(window: Window, clients: int = 1) -> None:
     else:
         await asyncio.sleep((at_ns - perf_counter_ns()) / 1e9)
     window.started_ns = perf_counter_ns()
-
-
-def _both_sides(window: Window, counts: Counts) -> dict[str, Any]:
-    """Return the fields of a measurement that every run has, whatever its probes."""
-    # The parent asks the server when it stood still, by the same clock.
-    _PARENT.send("window", ns=window.spans_ns)
-    return window.of_both(counts)
-
-
-async def _measure_bare(target: Reached, trial: Trial, requests: int, limit: int) -> Measurement:
-    """Measure the yardstick: a loop as a person would write it by hand, without the lab's code.
-
-    What the lab adds to a request (its transport, its strategies, its probes) is what a trial costs
-    beyond this loop on the same event loop against the same server.
-    """
-    import aiohttp
-
-    answered = 0
-
-    async def work(session: aiohttp.ClientSession, items: Iterator[int]) -> None:
-        nonlocal answered
-        for item in items:
-            async with session.get(f"{target.url}/{item}", allow_redirects=False) as response:
-                await response.read()
-                answered += response.status == 200
-
-    window = Window(target.pid)
-    await _start_window(window)
-    window.open()
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
-        items = iter(range(requests))
-        await asyncio.gather(*(work(session, items) for _ in range(limit)))
-    window.close()
-    failed = {"other": requests - answered} if answered < requests else {}
-    counts = Counts(planned=requests, sent=requests, ok=answered, failed=failed)
-    return Measurement(**_both_sides(window, counts), effective=_effective(trial, window))
 
 
 def _effective(trial: Trial, window: Window) -> dict[str, Any]:

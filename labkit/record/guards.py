@@ -310,7 +310,7 @@ def _of_connections(trial: Trial) -> Iterable[Note]:
 
 
 def _of_settings(trial: Trial, effective: Mapping[str, Any]) -> Iterable[Note]:
-    if trial.probes == "bare" or trial.program or not effective:
+    if trial.program or not effective:
         return
     asked, in_force = trial.to_dict(), effective.get("transport", {})
     pairs = [(name, asked[name], effective.get(name)) for name in ("loop", "eager_tasks")]

@@ -135,8 +135,7 @@ class Workload(RequestSettings, frozen=True, kw_only=True):
 class Switches(Part, frozen=True, kw_only=True):
     """What belongs to the trial as a whole; `Trial` shows each as an attribute of its own.
 
-    `probes`: full; counts (no latency, no timeline, no loop lag); bare (a loop written by hand,
-    without any code of the lab: the yardstick of its overhead). `deadline_s` None: several times
+    `probes`: full; counts (no latency, no timeline, no loop lag). `deadline_s` None: several times
     what the trial should need. `saturate`: whether the client is meant to use its core up, so that
     what it can do is measured, and no latency; None: where nothing makes it wait (no delay, or a
     server that is not the lab's). `variables`: what to set in the environment of the client's
@@ -154,7 +153,7 @@ class Switches(Part, frozen=True, kw_only=True):
     loop: Loop = "asyncio"
     eager_tasks: bool = False
     pin: bool = True
-    probes: Literal["full", "counts", "bare"] = "full"
+    probes: Literal["full", "counts"] = "full"
     deadline_s: Seconds | None = None
     saturate: bool | None = None
     variables: str = ""
@@ -263,15 +262,13 @@ def changed(part: Part) -> dict[str, Any]:
     return {n: value for n, value in msgspec.structs.asdict(part).items() if value != usual[n]}
 
 
-def check_request(target: Target, workload: Workload, probes: str) -> None:
+def check_request(target: Target, workload: Workload) -> None:
     """Raise `BadInput` where these cannot send the request that the workload describes."""
     of_request = RequestSettings.__struct_fields__
     asked = {name: value for name, value in changed(workload).items() if name in of_request}
     if asked and SPEAK[target.kind] != SPEAK["http"]:
         name, value = next(iter(asked.items()))
         raise validation.refusal("no-http", name=name, value=value, kind=target.kind)
-    if asked.keys() - {"path"} and probes == "bare":
-        raise validation.refusal("plain-get", name=min(asked))
 
 
 def written(by_role: Mapping[str, Part], options: Mapping[str, int], *, in_file: bool) -> list[str]:

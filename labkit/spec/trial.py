@@ -140,7 +140,7 @@ class Trial:
             self._check_program()
         elif self.transport.kind not in speak:
             raise validation.refusal("transport", trial=self, speak=" or ".join(speak))
-        parts.check_request(self.target, asked, self.probes)
+        parts.check_request(self.target, asked)
         warm_s, warm = asked.warms
         if self.is_remote:
             sent = self.requests + warm + math.ceil(MAX_REMOTE_RPS * warm_s)
@@ -149,10 +149,6 @@ class Trial:
         traces, lasts_s = getattr(self.transport, "trace", False), (asked.lasts_s or 0.0) + warm_s
         most_s = self.switches.deadline_s or (MAX_REMOTE_S + 1 if self.is_remote else math.inf)
         most_rps = delays.highest(asked.schedule) if asked.is_open else 0.0
-        by_hand = self.transport == AiohttpTransport() and self.path == "/{item}"
-        by_hand &= self.url is None and self._is("worker_pool")
-        by_hand &= not (asked.lasts_s or asked.warmup or asked.thinks.holds_back)
-        by_hand &= self.clients == 1
         for name, is_wrong in (
             ("remote-client", self.is_remote and self.transport.kind in (*LIBRARIES, "own")),
             ("resolve_s", resolves and not isinstance(self.target, HttpTarget)),
@@ -163,7 +159,6 @@ class Trial:
             ("deadline", lasts_s >= most_s),
             ("remote-rate", self.is_remote and most_rps > MAX_REMOTE_RPS),
             ("gather", self._is("gather") and self.requests > MAX_GATHER_ITEMS),
-            ("bare", self.probes == "bare" and not by_hand),
             ("clients-limit", min(self.slots, self.requests) < self.clients),
         ):
             if is_wrong:
