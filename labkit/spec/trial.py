@@ -37,6 +37,8 @@ MAX_TIMED_REQUESTS = 100_000_000
 MAX_PROGRAM_S = 3_600.0
 # Settings of the trial as a whole that only the lab's own client knows.
 _OF_CLIENT = ("loop", "eager_tasks", "probes", "saturate", "clients")
+# Settings that there are no longer, with the values that they have in records made before.
+_GONE = {"order": "listed", "stages_of": "rate", "think": "0"}
 # Letters of the text that shows a trial: what differs from the defaults.
 MAX_REPR = 199
 
@@ -148,12 +150,12 @@ class Trial:
         resolves = getattr(self.transport, "resolve_s", None) is not None
         traces, lasts_s = getattr(self.transport, "trace", False), (asked.lasts_s or 0.0) + warm_s
         most_s = self.switches.deadline_s or (MAX_REMOTE_S + 1 if self.is_remote else math.inf)
-        most_rps = delays.highest(asked.schedule) if asked.is_open else 0.0
+        most_rps = delays.highest(asked.schedule)
         for name, is_wrong in (
             ("remote-client", self.is_remote and self.transport.kind in (*LIBRARIES, "own")),
             ("resolve_s", resolves and not isinstance(self.target, HttpTarget)),
             ("trace", traces and self.probes == "counts"),
-            ("arrivals", asked.schedule and not self._is("worker_pool")),
+            ("arrivals", asked.is_open and not self._is("worker_pool")),
             ("open", asked.is_open and self.probes != "full"),
             ("takes-all", lasts_s and any(map(self._is, TAKE_ALL))),
             ("deadline", lasts_s >= most_s),
@@ -262,7 +264,7 @@ class Trial:
         """
         if self.switches.saturate is not None or self.program:
             return self.switches.saturate is not False
-        if self.workload.is_open or self.workload.thinks.holds_back:
+        if self.workload.is_open:
             return False
         if not isinstance(self.target, HttpTarget | PostgresTarget):
             return True
@@ -292,16 +294,13 @@ class Trial:
     @property
     def slots(self) -> int:
         """Return how many requests the strategy may have in flight: `gather` has no limit."""
-        if self.workload.schedule and not self.workload.is_open:
-            return int(delays.highest(self.workload.schedule))
         return self.requests if self._is("gather") else self.limit
 
     @cached_property
     def floor_s(self) -> float | None:
         """Compute the makespan, in this order, of the server's delays; None where not known."""
-        # The time of an open workload is set by its arrivals; workers that think take longer.
-        is_own = self.workload.is_open or self.workload.thinks.holds_back
-        return None if is_own else self._floor_and_bound[0]
+        # The time of an open workload is set by its arrivals.
+        return None if self.workload.is_open else self._floor_and_bound[0]
 
     @cached_property
     def bound_s(self) -> float | None:
@@ -345,11 +344,9 @@ class Trial:
         delay = delays.parse(getattr(self.target, "delay", "0"))
         at_once = self.transport.connections_at(in_flight)
         waiting_s, _ = delays.floor_and_bound_of(delay, self.seed, self.requests, at_once)
-        thinks = self.workload.thinks
-        thinking_s, _ = delays.floor_and_bound_of(thinks, self.seed, self.requests, in_flight)
         rate = self.workload.rate
         arriving_s = 2 * self.requests / rate if rate is not None else 0.0
-        needed_s = arriving_s + 3 * (waiting_s + thinking_s) + 0.01 * self.requests
+        needed_s = arriving_s + 3 * waiting_s + 0.01 * self.requests
         return 60 + warm_s + (1 + warm / self.requests) * needed_s
 
     def get(self, name: str) -> Any:
@@ -405,6 +402,8 @@ class Trial:
         they may name a command, or a strategy in a file, is to be said.
         """
         settings = dict(data)
+        if isinstance(workload := settings.get("workload"), Mapping):
+            settings["workload"] = {n: v for n, v in workload.items() if _GONE.get(n, ...) != v}
         target = settings.get("target")
         allowed = target.get("allow_remote") if isinstance(target, Mapping) else None
         if allowed not in (None, allow_remote):
