@@ -16,7 +16,7 @@ from machines import checks
 from servers import STOPPED_S, noted_children
 
 from labkit.errors import TrialFailed
-from labkit.launch import experiment, process, servers
+from labkit.launch import experiment, servers
 from labkit.launch.assembly import StudyPosition
 from labkit.launch.process import Child
 from labkit.measured import experiments
@@ -118,14 +118,13 @@ async def test_an_experiment_that_cannot_be_run_says_so(
 
 async def test_an_experiment_is_guarded_like_a_trial(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its process stands still for a while, and its server after that."""
-    jobs, asked, start = dict[str, Any](), asyncio.Event(), process.start
+    jobs, asked, send = dict[str, Any](), asyncio.Event(), Child.send
     arm = Coded(name="idle_gaps", settings={"keepalive_timeout": 15}, server={})
 
-    def noting(module: str, *arguments: str, **more: Any) -> Child:
-        jobs.update(more.get("job") or {})
-        if "url" in jobs:
-            asked.set()
-        return start(module, *arguments, **more)
+    def noting(child: Child, job: dict[str, Any]) -> None:
+        jobs.update(job)
+        asked.set()
+        send(child, job)
 
     async def stop(module: str, answered: int) -> None:
         served: dict[str, Any] | None = None
@@ -135,7 +134,7 @@ async def test_an_experiment_is_guarded_like_a_trial(monkeypatch: pytest.MonkeyP
         await asyncio.sleep(STOPPED_S)
         children[module].signal(signal.SIGCONT)
 
-    monkeypatch.setattr(process, "start", noting)
+    monkeypatch.setattr(Child, "send", noting)
     with noted_children() as children:
         running = asyncio.ensure_future(experiment.run(arm, StudyPosition()))
         await asked.wait()

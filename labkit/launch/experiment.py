@@ -52,14 +52,16 @@ async def measured(
     async with contextlib.AsyncExitStack() as stack:
         mine, served = stack.enter_context(cores.reserved()), None
         before, counted = mine.state(), None
+        trusted = servers.trusting() if server and server.get("tls") else {}
+        # It imports what it needs while the server starts.
+        child = process.start("labkit.measured.experiments", name, asked=trusted)
+        stack.push_async_callback(child.stop)
         if server is not None:
             started = servers.serving(HttpServer(**{"core": mine.server, **server}))
             served = await stack.enter_async_context(started)
         job: dict[str, Any] = {"settings": dict(settings), "core": mine.client}
         job |= {"url": served.url, "pid": served.pid} if served else {}
-        trusted = servers.trusting() if server and server.get("tls") else {}
-        child = process.start("labkit.measured.experiments", name, job=job, asked=trusted)
-        stack.push_async_callback(child.stop)
+        child.send(job)
         late, died = f"took over {DEADLINE_S:.0f} s", f"the experiment {name} died"
         line = await child.first_line(DEADLINE_S, f"the experiment {name} {late}", died)
         if served is not None:

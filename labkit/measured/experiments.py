@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from importlib import import_module
 from time import perf_counter
 from types import ModuleType
@@ -85,6 +86,8 @@ async def timed(url: None, *, function: str, path: list[str]) -> Figures:
 
 def main(name: str) -> int:
     """Measure once and print the figures; return 2 for what cannot be measured."""
+    with suppress(BadInput):  # the server starts meanwhile; who asked is told below
+        load(name)
     job, out = lifeline.take_job(ExperimentJob)
     lifeline.end_with_parent()
 
