@@ -10,7 +10,7 @@ from lesson_charts.ideas import canvas
 
 
 @style.applied()
-def pipeline(delays_s: Sequence[float]) -> Chart:
+def pipeline(delays_s: Sequence[float] = (0.3, 0.05, 0.05, 0.05)) -> Chart:
     """Draw when each of these requests is worked on: on a connection each, and all on one.
 
     All are sent at 0. A server answers the requests of a connection in their order, one at a time.

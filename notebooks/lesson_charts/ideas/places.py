@@ -12,7 +12,13 @@ _WIDTH, _GAP, _MAX_DOTS, _PER_ROW = 2.6, 0.9, 24, 8
 
 
 @style.applied()
-def little(*, rate: float, queue_s: float, connection_s: float, server_s: float) -> Chart:
+def little(
+    *,
+    rate: float = 400,
+    queue_s: float = 0.015,
+    connection_s: float = 0.005,
+    server_s: float = 0.010,
+) -> Chart:
     """Draw the places that requests pass, each with as many dots as Little's law puts there.
 
     `rate` is in requests a second. A request spends so many seconds in the client's queue, on a
