@@ -72,7 +72,8 @@ class RequestReader(MessageReader):
                     self._listener.plain_received(name)
                 data = data[at:]
                 self._first_head = data[: data.find(HEAD_END) + 4]
-            data = self.feed(data)
+            # Nothing left needs no parser, which is a kilobyte for each connection.
+            data = self.feed(data) if data else b""
 
     def on_message_begin(self) -> None:
         """Begin a request: httptools calls this with its first byte."""
