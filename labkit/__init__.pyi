@@ -11,7 +11,6 @@ from labkit.lab.arena import arena as arena
 from labkit.lab.facade import check_claims as check_claims
 from labkit.lab.facade import compare as compare
 from labkit.lab.facade import default_scale as default_scale
-from labkit.lab.facade import kept as kept
 from labkit.lab.facade import ladder as ladder
 from labkit.lab.facade import load as load
 from labkit.lab.facade import profile as profile

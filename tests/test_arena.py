@@ -27,7 +27,7 @@ from labkit.report.arena import FAULTS, Arena, Examined, Fault, judge
 from labkit.spec.plan import Step
 from labkit.spec.trial import Trial
 from labkit.stats import metrics
-from labkit.stats.comparisons import rank_all
+from labkit.stats.comparisons import RANKED, rank_all
 from tests.factories import make_record
 from wrong_answers.strategies import BROKEN, SOUND, by_the_wall, in_a_cell
 
@@ -164,7 +164,8 @@ def records(
 
 
 def ranks(records: Sequence[Record], metric: str = "efficiency") -> dict[str, str]:
-    return {one.name: one.by(metric).text for one in rank_all(records, ["mine"])}
+    place = list(RANKED).index(metric)
+    return {one.name: one.ranks[place].text for one in rank_all(records, ["mine"])}
 
 
 NOISE = (1.0, 1.004, 0.997, 1.002, 0.999)
@@ -210,7 +211,7 @@ def test_noise_wins_no_place() -> None:
 def test_too_few_repeats_decide_nothing() -> None:
     arena = of_mine(records({"mine": [0.1], "queue": [0.9]}))
 
-    assert {one.by("efficiency").text for one in arena.board} == {"-"}
+    assert {one.ranks[0].text for one in arena.board} == {"-"}
     assert arena.sentences() == ["No rank for anybody: 1 repeat; 5 needed."]
 
 
@@ -247,7 +248,7 @@ def test_who_did_not_do_the_work_in_each_repeat_has_no_rank(
         "No rank for mine by efficiency, mine by CPU/request, mine by memory, mine by first "
         f"request: {repeats} of {n} repeats cannot be used ({why})."
     )
-    assert arena.board[-1].by("efficiency").value == (
+    assert arena.board[-1].ranks[0].value == (
         None if repeats == n else pytest.approx(0.5, rel=0.01)
     )
 

@@ -78,8 +78,6 @@ def test_percentiles_are_compared_with_what_the_server_knows(p50_s: float, answe
     # Where the host had the cores for a good part of a hundredth, it may have made the p99.
     stolen = {**slow, "interference": Interference(stolen_percent=0.6)}
     assert audited("paced-wire", [stolen] * 5)["p99-wire"].verdict == "inconclusive"
-    alone = [record("paced-wire", **one)]
-    assert judge.within("p50", "latency_error_p50_s", alone, -0.001, 0.001).verdict == answer
 
 
 LATE_S = {"p50": 0.0002, "p99": 0.001, "max": 0.002}

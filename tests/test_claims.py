@@ -66,9 +66,9 @@ def test_the_forest_names_every_claim_and_is_the_same_twice() -> None:
     first, second = ledger().plot(), ledger().plot()
     assert all(name in first.alt for name in ("mine holds", "slow holds", "later inconclusive"))
     assert first.svg() == second.svg()
-    assert forest([verdict()]).png()
+    assert first.notes[-1] == "Not drawn, as nothing was measured: later."
     with pytest.raises(BadInput, match="no claims"):
-        forest([])
+        forest([verdict()])
 
 
 @pytest.mark.parametrize("ratio", [0.01, 0.3, 0.6, 0.97, 1.0, 1.06, 1.4, 1.95, 8, 40, 2_000])
@@ -97,7 +97,6 @@ async def test_a_small_check_keeps_a_record_of_every_run_and_is_loaded_again(
     again = lab.load(book.records[0].study, store=store)
     assert isinstance(again, Ledger)
     assert [one.to_dict() for one in again.verdicts] == [one.to_dict() for one in book.verdicts]
-    assert lab.kept is lab.load
 
 
 async def test_claims_of_ones_own_are_checked_in_place_of_the_labs(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from matplotlib.patches import Patch
 
 from labkit import paths
 from labkit.charts import axes
-from labkit.charts.figure import Chart
+from labkit.charts.figure import Chart, not_drawn
 from labkit.charts.style import BLUE, FONT_PT, INK, PALE, applied
 from labkit.errors import BadInput
 
@@ -41,7 +41,7 @@ def _legend(marks: Mapping[str, Mark]) -> list[tuple[Artist, str]]:
 
 
 # The plan. Ratios are on one logarithmic axis. Counts and other numbers have a panel of their
-# own, where a mark shows how many of the runs lie in the band. The rest is named below.
+# own, where a mark shows how many of the runs lie in the band. The rest is named in a note.
 
 _SMALL_PT = FONT_PT - 1
 _BAND = BLUE + "24"
@@ -68,14 +68,13 @@ def forest(
     notes: Sequence[str] = (),
 ) -> Chart:
     """Draw all verdicts below each other, ratios first. Raises `BadInput` where there is none."""
-    if not claims:
-        raise BadInput("there are no claims to draw: check at least one")
     measured = [one for one in claims if one.measured is not None]
     ratios = [one for one in claims if one.is_ratio and (one.measured or one.published)]
     counts = [one for one in measured if not one.is_ratio]
-    rest = [one for one in claims if one not in ratios and one.measured is None]
-    every = ((ratios, _ratios), (counts, _counts), (rest, _rest))
-    panels = [(rows, draw) for rows, draw in every if rows]
+    rest = [one.name for one in claims if one not in (*ratios, *counts)]
+    panels = [(rows, draw) for rows, draw in ((ratios, _ratios), (counts, _counts)) if rows]
+    if not panels:
+        raise BadInput("there are no claims to draw: measure at least one")
     heights = [0.46 * len(rows) + 0.75 for rows, _ in panels]
     found = {one.verdict for one in measured}
     marks = {name: mark for name, mark in _MARKERS.items() if name in found}
@@ -83,7 +82,7 @@ def forest(
     parts = (", ".join(filter(None, [f"{one.name} {one.verdict}", one.effect])) for one in claims)
     legend = _legend(marks)
     legend += [(Patch(facecolor=_BAND), "where the claim holds")] if legend else []
-    height_in = sum(heights) + 0.4
+    height_in, notes = sum(heights) + 0.4, [*notes, *not_drawn("as nothing was measured", rest)]
     chart = Chart(title=title, parts=parts, height_in=height_in, notes=notes, legend=legend)
     sizes: dict[str, Any] = {"width_ratios": [5, 6], "height_ratios": heights}
     drawn = chart.body.subplots(len(panels), 2, squeeze=False, **sizes)
@@ -140,12 +139,3 @@ def _counts(ax: Axes, rows: Sequence[Claimed]) -> None:
         _interval(ax, row, None, one.inside / max(one.n, 1), _MARKERS[one.verdict])
     ax.set_xticks([0, 0.5, 1], ["none", "half", "all"])
     ax.set_xlabel("runs in which the claim holds")
-
-
-def _rest(ax: Axes, rows: Sequence[Claimed]) -> None:
-    """Draw an empty row for each claim that was not measured."""
-    ax.set_title("Not measured")
-    ax.set_xticks([])
-    ax.set_xlim(0, 1)
-    ax.hlines(range(len(rows)), 0, 1, color=PALE, linewidth=1, linestyle=":")
-    ax.spines["bottom"].set_visible(False)

@@ -8,7 +8,7 @@ from datetime import datetime
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Literal, get_args, get_origin
+from typing import Any
 
 import click
 
@@ -16,9 +16,8 @@ from labkit import paths
 from labkit.errors import BadInput
 from labkit.spec import validation
 from labkit.spec.parts import KINDS
-from labkit.spec.registry import STRATEGIES, InFile
-from labkit.spec.targets import TARGETS, HttpServer
-from labkit.spec.transports import TRANSPORTS
+from labkit.spec.registry import InFile
+from labkit.spec.targets import HttpServer
 from labkit.spec.trial import Trial
 
 # What a command was asked for: the value of each of its options, and what was made of each group.
@@ -38,16 +37,13 @@ def options_of(
     the field checks it, in one sentence.
     """
     options: list[click.Parameter] = []
-    kinds = {"strategy": STRATEGIES, "target": TARGETS, "transport": TRANSPORTS}
     for name, given in rows.items():
         word = name.removesuffix("_s").replace("_", "-")
         row = {"flags": [f"--{word}"], **given}
         flags, default, kind = row.pop("flags"), row.pop("default", None), row.pop("type", None)
         if kind is None:
-            type_ = str if default else type_of(name)
-            words = get_args(type_) if get_origin(type_) is Literal else kinds.get(name, ())
             row["help"] += f" [{default or usual(name)}]"
-            row["shell_complete"], default = _completer(list(words)), None
+            default = None
         row["type"] = TYPES[kind or "text"]
         if (least := row.pop("min", None)) is not None:
             row["type"] = click.IntRange(least)
@@ -62,15 +58,6 @@ def options_of(
         row["show_default"] = default not in (None, [], False)
         options.append(click.Option([*flags, name], **row))
     return options
-
-
-def _completer(words: Sequence[str]) -> Callable[..., list[str]]:
-    """Return what a shell asks for the values that complete a word."""
-
-    def complete(ctx: click.Context, option: click.Parameter, incomplete: str) -> list[str]:
-        return [word for word in words if word.startswith(incomplete)]
-
-    return complete
 
 
 def trial(given: Mapping[str, Any]) -> Trial:

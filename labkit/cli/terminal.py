@@ -5,7 +5,6 @@ Results go to standard output, progress and errors to standard error, a JSON res
 
 from __future__ import annotations
 
-import codecs
 import contextlib
 import io
 import os
@@ -24,16 +23,14 @@ if TYPE_CHECKING:
     from labkit.record.record import Record
 
 T = TypeVar("T")
-_LETTERS = "\xd7\xb5\u2026\u2191\u2193\u2588\u2591\u2713\u2714\u2717\u2718"
-# What stands for a letter where a stream has not got it; a question mark for any other.
-PLAIN = dict(zip(_LETTERS, "xu.^v#.++xx", strict=True))
 STORED = "'labkit results list' shows what was stored"
 
 
 # Output may fail in any way, and nothing that was measured is lost by it. The plan: a stream that
 # is closed gets a place to go before anything else can take its number; letters that it cannot
-# encode are written by others; where a write fails, what follows is thrown away. The end of a
-# reader (as `head` is) is no fault, nor is a lost line of progress; results that nobody gets are.
+# encode are written as question marks; where a write fails, what follows is thrown away. The end
+# of a reader (as `head` is) is no fault, nor is a lost line of progress; results that nobody gets
+# are.
 
 
 def prepare() -> None:
@@ -45,16 +42,9 @@ def prepare() -> None:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free: this one
     sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115  # for the process
     sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
-    codecs.register_error("labkit", _plain)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="labkit")
-
-
-def _plain(error: UnicodeError) -> tuple[str, int]:
-    """Replace the letters that a stream cannot encode."""
-    assert isinstance(error, UnicodeEncodeError)
-    return "".join(PLAIN.get(one, "?") for one in error.object[error.start : error.end]), error.end
+            stream.reconfigure(errors="replace")
 
 
 def discard(stream: TextIO) -> None:

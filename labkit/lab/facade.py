@@ -527,6 +527,3 @@ def load(name: Path | str | None = None, *, store: Store | None = None) -> Run |
     if wanted in where.plans.ids():
         result.unfinished = written_plan.find(where, wanted).unfinished(records)
     return result
-
-
-kept = load

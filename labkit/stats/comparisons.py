@@ -240,10 +240,6 @@ class BoardRow(msgspec.Struct, frozen=True, kw_only=True):
     is_mine: bool
     ranks: Sequence[Rank]
 
-    def by(self, metric: str) -> Rank:
-        """Return its rank by a metric."""
-        return next(rank for rank in self.ranks if rank.metric == metric)
-
 
 def rank_all(records: Sequence[Record], mine: Collection[str]) -> list[BoardRow]:
     """Rank the strategies of these records by every metric, the best by the first metric first."""

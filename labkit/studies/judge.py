@@ -312,7 +312,7 @@ def _moved(check: Check, ends: Sequence[Ends], *, few: bool) -> tuple[Word, str]
     return found, f"may have moved it across the edge: without them it may be {shown}; end them"
 
 
-# The audit: comparisons of a thing with itself, and a metric held against arithmetic.
+# The audit: comparisons of a thing with itself.
 
 # For each comparison the values of two arms, paired by repeat.
 Pairs = Sequence[tuple[Sequence[float], Sequence[float]]]
@@ -327,26 +327,13 @@ def false_positives(pairs: Pairs) -> Finding:
     in 99 %. (Of 20 it would be 4, and a lab that misses in 20 % would pass in 63 %.) One alone
     decides nothing.
     """
+    from scipy.stats import binom  # here: only the audit needs it
+
     ratios = [stats.of_ratio(of, to) for of, to in pairs if len(of) >= stats.MIN_REPEATS]
-    found = sum(ratio.excludes(1) for ratio in ratios)
+    found, n = sum(ratio.excludes(1) for ratio in ratios), len(ratios)
     widest = [ratio.high / ratio.low for ratio in ratios if ratio.low and ratio.high]
     wide = f", with ends of an interval {median(widest):.2f} times apart" if widest else ""
-    says = f"{found} of {len(ratios)} comparisons claim a difference{wide}"
-    n, p, most, more = len(ratios), FALSE_POSITIVE_RATE, -1, 1.0
-    while more > MAX_WRONG:
-        most += 1
-        more -= math.comb(n, most) * p**most * (1 - p) ** (n - most)
-    return _share(says, found / n if n > most else None, most / max(n, 1))
-
-
-def _share(says: str, value: float | None, most: float) -> Finding:
-    check = Check(says=says, measure="ok", at_most=most)
-    return decide(Judged(check=check), [value], min_repeats=1)
-
-
-def within(
-    says: str, measure: str, records: Sequence[Record], at_least: float, at_most: float
-) -> Finding:
-    """Judge whether a metric of these records lies between two values; one record is enough."""
-    check = Check(says=says, measure=measure, of="one", at_least=at_least, at_most=at_most)
-    return finding(Judged(check=check, of=("one",)), {"one": records}, min_repeats=1)
+    says = f"{found} of {n} comparisons claim a difference{wide}"
+    most = int(binom.ppf(1 - MAX_WRONG, n, FALSE_POSITIVE_RATE))
+    check = Check(says=says, measure="ok", at_most=most / max(n, 1))
+    return decide(Judged(check=check), [found / n if n > most else None], min_repeats=1)
