@@ -159,14 +159,6 @@ def test_intervals_that_are_too_narrow_are_found(
     assert {name for name, word in found.items() if word == "refuted"} >= {"same"}
 
 
-def test_an_audit_says_what_is_beyond_and_what_is_not_shown() -> None:
-    ratios = {"figures": {"throughput_ratio": 0.9}}
-    found = audited("probes-wire", [ratios] * 5)
-    assert "beyond what is allowed: probes-wire," in found.sentences()[0]
-    assert "not shown either way: same; probes-aiohttp;" in found.sentences()[0]
-    assert found.text().endswith(found.sentences()[0])
-
-
 async def test_an_audit_runs_each_part_and_reads_each(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Any
 ) -> None:

@@ -123,7 +123,6 @@ def rates() -> list[Row]:
     return [row(label, *spot) for label, spot in SPOTS.items()]
 
 
-MANY = [f"a transport with the number {number}" for number in range(9)]
 EVERY_CHART: dict[str, Callable[[], Chart]] = {
     "triptych": lambda: charts.triptych(garcia_rows(), conditions="100,000 requests"),
     "triptych beside a reference": lambda: charts.triptych(beside_a_reference()),
@@ -132,9 +131,6 @@ EVERY_CHART: dict[str, Callable[[], Chart]] = {
     ),
     "bars": lambda: bars(garcia()),
     "bars by two": lambda: bars(by_requests(), "strategy", "requests"),
-    "bars in many colours": lambda: bars(
-        [make_record(axes={"strategy": "queue", "of": name}) for name in MANY], "strategy", "of"
-    ),
     "throughput": lambda: charts.throughput(rates(), SPOTS, conditions="10 at a time"),
     "timeline": lambda: charts.timeline(make_record(verdict="warn", warnings=[BUSY] * 6)),
     "latency": lambda: charts.latency(latencies()),
@@ -315,14 +311,6 @@ def test_last_axis_is_told_by_colour() -> None:
     assert {"1,000", "10,000", "100,000"} <= set(words(chart))
     # Of the conditions those are named that all share.
     assert chart.notes[0].startswith("limit 1,000, delay randint(0,3), asyncio. Bars are medians")
-
-
-def test_no_two_arms_of_a_colour_look_alike_and_single_runs_are_bars_alone() -> None:
-    (ax,) = EVERY_CHART["bars in many colours"]().axes
-
-    looks = {(box.get_facecolor(), box.get_hatch()) for box in boxes(ax)}
-    assert len(looks) == len(MANY)
-    assert list(ax.lines) == list(ax.collections) == []
 
 
 def test_what_was_not_measured_is_said_and_not_drawn_as_nothing() -> None:

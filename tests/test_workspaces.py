@@ -20,9 +20,8 @@ from programs import labkit
 from labkit import paths
 from labkit.cli import notebooks, servers
 from labkit.cli.notebooks import NotebookInfo, copied, digest, fates, index_page, prepare
-from labkit.cli.options import Asked
 from labkit.cli.servers import JUPYTER_CONFIG
-from labkit.errors import BadInput, LabError, NotInstalled
+from labkit.errors import BadInput, LabError
 from labkit.record import store
 
 NOTEBOOKS = paths.notebooks()
@@ -392,14 +391,6 @@ def test_jupyterlab_reads_the_settings_of_this_start(monkeypatch: pytest.MonkeyP
     assert not error
     viewers = overrides["@jupyterlab/docmanager-extension:plugin"]["defaultViewers"]
     assert viewers == {"markdown": "Markdown Preview"}
-
-
-def test_jupyterlab_must_be_installed(monkeypatch: pytest.MonkeyPatch, mine: Path) -> None:
-    monkeypatch.setattr(servers, "find_spec", lambda name: None)
-
-    with pytest.raises(NotInstalled, match=r"pip install 'labkit\[lab\]'"):
-        servers.open_lab(Asked(workspace=mine, copy_only=False))
-    assert not mine.exists()
 
 
 # The command.
