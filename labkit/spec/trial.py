@@ -38,7 +38,10 @@ MAX_PROGRAM_S = 3_600.0
 # Settings of the trial as a whole that only the lab's own client knows.
 _OF_CLIENT = ("loop", "eager_tasks", "probes", "saturate", "clients")
 # Settings that there are no longer, with the values that they have in records made before.
-_GONE = {"order": "listed", "stages_of": "rate", "think": "0"}
+_GONE: Mapping[str, Mapping[str, Any]] = {
+    "workload": {"order": "listed", "stages_of": "rate", "think": "0"},
+    "transport": {"chunk_bytes": 65_536, "max_inactive_s": 300.0},
+}
 # Letters of the text that shows a trial: what differs from the defaults.
 MAX_REPR = 199
 
@@ -401,8 +404,9 @@ class Trial:
         they may name a command, or a strategy in a file, is to be said.
         """
         settings = dict(data)
-        if isinstance(workload := settings.get("workload"), Mapping):
-            settings["workload"] = {n: v for n, v in workload.items() if _GONE.get(n, ...) != v}
+        for role, gone in _GONE.items():
+            if isinstance(part := settings.get(role), Mapping):
+                settings[role] = {n: v for n, v in part.items() if gone.get(n, ...) != v}
         target = settings.get("target")
         allowed = target.get("allow_remote") if isinstance(target, Mapping) else None
         if allowed not in (None, allow_remote):
