@@ -153,7 +153,7 @@ def of_run(record: Record) -> Table:
         rows += [["returned", text] for text in [_returned(record)] if text]
         for n, one in enumerate(record.stages, 1):
             asked, rps = stats.number(one.asked), stats.number(one.achieved_rps)
-            rows.append([f"stage {one.name or n}", f"{asked} a second asked for, {rps} reached"])
+            rows.append([f"stage {one.name or n}", f"{asked} a second asked for, {rps} a second"])
         for n, each in enumerate(record.clients):
             text = each.lost or f"{each.counts.ok:,} ok"
             if each.client and each.latency_s:
