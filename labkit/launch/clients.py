@@ -10,6 +10,7 @@ sent; one that is lost later takes its share with it, and no other client runs t
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter_ns
@@ -27,6 +28,8 @@ from labkit.spec.trial import Trial
 # From the word to the moment at which all begin: for each client the time to read the word, and the
 # kernel's counters. It is in no window.
 LEAD_S, LEAD_EACH_S = 0.02, 0.01
+# From there on, how long each client of a core may take until it can send.
+TURN_NS = 2_000_000
 
 Start = Callable[..., Child]
 # What is done with each line of a client.
@@ -41,7 +44,8 @@ def started(job: Mapping[str, Any], share: Share, start: Start | None, **how: An
     awaits `stop`. It is called once for each share, never again.
 
     Nothing is asked of what it returns but this, so that a process elsewhere may stand behind it.
-    `send` takes two lines: where its target is and, for one of several, `at_ns`, when it begins.
+    `send` takes two lines: where its target is and, for one of several, `at_ns`, when it begins,
+    and `together_ns`, before which it sends nothing.
     `line` gives its lines until `measurement`, or None once there will be no more. `signal` and
     `stop` end it, whatever it does; `stop` may be awaited twice. `ended` is done once the process
     is gone: `status`, `usage`, `used` and `failure` are known then. `at_ns`, and `ns` in the line
@@ -120,11 +124,13 @@ class Client:
         )
 
 
-def let_go(clients: Sequence[Client]) -> None:
-    """Let all begin, at one moment."""
+def let_go(clients: Sequence[Client], *, scheduled: bool) -> None:
+    """Let all begin, at one moment; with `scheduled`, a schedule says when each sends first."""
+    on_core = Counter(one.core for one in clients)
     at_ns = perf_counter_ns() + round(1e9 * (LEAD_S + LEAD_EACH_S * len(clients)))
     for one in clients:
-        one.child.send({"at_ns": at_ns})
+        turns_ns = 0 if scheduled else TURN_NS * (on_core[one.core] - 1)
+        one.child.send({"at_ns": at_ns, "together_ns": at_ns + turns_ns})
 
 
 async def together(calls: Iterable[Coroutine[Any, Any, bool | None]]) -> list[bool | None]:

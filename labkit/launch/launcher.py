@@ -306,7 +306,7 @@ class _Run:
                 for one in self.clients:
                     one.child.signal(signal.SIGKILL)
                 return
-            clients.let_go(self.clients)
+            clients.let_go(self.clients, scheduled=bool(self.trial.workload.schedule))
         await clients.together(one.read("measurement", self._note) for one in self.clients)
 
     def _note(self, client: Client, line: dict[str, Any], before: dict[str, Any]) -> None:

@@ -352,8 +352,8 @@ def _depth(value: Any) -> int:
 
 # The barrier of several clients. All that takes long is done before: the collector before `ready`,
 # the counters of the kernel once the word has come, which names a moment some milliseconds ahead.
-# Measured with eight clients on one busy core: they send first within 20 ms of each other where
-# each opens one connection, and 35 ms where each opens ten, as the kernel runs one after another.
+# Clients on one core would then run one after another, each until all its connections are opened.
+# So each reads the clock just before its first send, and holds that back until all had their turn.
 async def _start_window(window: Window, clients: int = 1) -> None:
     """Read memory before the first request, and tell the parent that this process is ready.
 
@@ -371,7 +371,8 @@ async def _start_window(window: Window, clients: int = 1) -> None:
     word: asyncio.Future[bytes] = loop.create_future()
     lifeline.HEARD.append(lambda data: loop.call_soon_threadsafe(word.set_result, data))
     _PARENT.send("ready")
-    at_ns: int | None = msgspec.json.decode(await word)["at_ns"]
+    begin = msgspec.json.decode(await word)
+    at_ns, window.together_ns = begin["at_ns"], begin.get("together_ns", 0)
     window.start()
     if at_ns is None:
         _PARENT.send("went")

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import re
 import resource
+import time
 import weakref
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -273,14 +274,15 @@ class Window:
     their time, without their idle time and the CPU of those that are measured.
 
     `crowded`: other clients of the trial are to run on its core. How long that was idle is read
-    then, from which the same follows once the CPU of all of them is known.
+    then, from which the same follows once the CPU of all of them is known. They take turns to open,
+    and what comes first is sent at `together_ns`: see the barrier in `worker`.
     """
 
     def __init__(self, server_pid: Pids, processes: str = "one", *, crowded: bool = False) -> None:
         self.of_server = reader_of(server_pid, processes)
         self.of_client: ProcessReader | ProcessTreeReader = ProcessReader(os.getpid())
         self._server_pid = server_pid
-        self.started_ns = self.opened_ns = self.closed_ns = 0
+        self.started_ns = self.opened_ns = self.closed_ns = self.together_ns = 0
         self._kernel: list[interference.KernelCounters] = []
         # Whether a read of asyncio's takes a new block from the system; see `malloc`.
         self.maps_reads: list[bool | None] = []
@@ -314,6 +316,8 @@ class Window:
         self._before = {name: read() for name, read in self._read.items()}
         self._cpu_s.append(_own_cpu_s())
         self.opened_ns = perf_counter_ns()
+        if self.together_ns > self.opened_ns:
+            time.sleep((self.together_ns - self.opened_ns) / 1e9)
 
     def close(self) -> None:
         """Read the counters after the last answer, or when nothing more will come; once only."""
