@@ -629,6 +629,22 @@ def test_flames_stand_below_what_called_them() -> None:
     assert chart.svg() == charts.flame(graph, "A profile").svg()
 
 
+def test_memory_is_drawn_over_time_and_by_the_calls_that_had_it_at_the_peak() -> None:
+    stacks = {
+        "main a.py:1": 10**6,
+        "main a.py:1;b b.py:2": 2 * 10**6,
+        "main a.py:1;c c.py:3": 10**6,
+    }
+    rows = make_record().timeline
+    above, below = charts.allocations(stacks, rows, "Memory").axes
+
+    assert list(above.lines[0].get_xdata()) == rows.t_s
+    assert [(bar.get_x(), bar.get_width()) for bar in below.patches] == [(0, 4), (1, 2), (3, 1)]
+    assert [text.get_text() for text in below.texts] == ["main", "b", "c"]
+    with pytest.raises(BadInput, match="allocated nothing"):
+        charts.allocations({}, rows, "Memory")
+
+
 @pytest.mark.parametrize(
     ("letters", "shown"), [(12, "Client.fetch"), (11, "fetch"), (4, "fet…"), (3, "")]
 )

@@ -165,6 +165,18 @@ def test_profile_says_where_the_time_went_and_stores_no_record(store: Path, tmp_
     assert {"function", "kind", "calls", "self_s", "total_s"} <= set(found["functions"][0])
 
 
+def test_a_profile_of_memory_names_lines_and_counts_no_time(store: Path, tmp_path: Path) -> None:
+    refused = labkit_here("profile --memory --clock cpu")
+    assert (refused.returncode, "goes with neither" in refused.stderr) == (2, True)
+    done = labkit_here(f"profile {SMALL} --memory --rows 2 --out {tmp_path / 'out'} --json -")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found.keys() == {"profiled", "trial", "counts", "functions"}
+    assert {"function", "place", "kind", "bytes", "share"} == set(found["functions"][0])
+    names = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert names == ["profile.folded", "profile.svg"]
+
+
 def test_results_are_listed_and_shown(store: Path, tmp_path: Path) -> None:
     assert "No record" in labkit_here("results list").stdout
     record_id = json.loads(labkit_here(f"run {SMALL} --json -").stdout)["records"][0]["id"]

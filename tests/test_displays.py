@@ -28,7 +28,7 @@ from labkit.report import stored
 from labkit.report.file_study import Audit, Ledger
 from labkit.report.html import MAX_BYTES, Table, prose
 from labkit.report.ladder import Ladder
-from labkit.report.profile import Profile
+from labkit.report.profile import MemoryProfile, Profile
 from labkit.report.study import Run, Study, Sweep
 from labkit.studies import study_file
 
@@ -67,6 +67,12 @@ def profile() -> Profile:
     return Profile(ProfileResult(graph=graph, wall_s=1.0, slow_s=0.05))
 
 
+def memory() -> MemoryProfile:
+    graph = CallGraph(clock="wall", functions=())
+    found = ProfileResult(graph=graph, wall_s=1.0, allocated={f"{EVIL.replace(' ', '_')} x:1": 9})
+    return MemoryProfile(found, make_record())
+
+
 def comparison(n: int = 5) -> stats.Comparison:
     return stats.compare([2.0, 2.1, 1.9, 2.0, 2.05][:n], [1.0, 1.0, 1.1, 0.9, 1.0][:n])
 
@@ -81,12 +87,13 @@ KINDS: Mapping[str, Callable[[], Any]] = {
     "ledger": lambda: Ledger(load_study("claims"), "smoke", [make_record()]),
     "audit": audit,
     "profile": profile,
+    "memory": memory,
     "comparison": comparison,
     "undecided comparison": functools.partial(comparison, 2),
     "verdict": lambda: load("garcia-2018").verdicts[0],
     "record": make_record,
 }
-WITH_PICTURE = ("run", "study", "sweep", "reproduction", "ladder", "profile")
+WITH_PICTURE = ("run", "study", "sweep", "reproduction", "ladder", "profile", "memory")
 
 
 @pytest.fixture(params=KINDS, scope="module")

@@ -132,6 +132,35 @@ async def test_strategy_of_ones_own_is_profiled_and_its_blocking_named(store: Pa
     assert any(one.callback == "mine" and "mine" in one.where for one in profile.slow)
 
 
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+async def test_the_memory_of_a_trial_has_names(loop: str, store: Path, tmp_path: Path) -> None:
+    trial = lab.Trial(strategy="semaphore", requests=600, limit=10, delay="0.01", loop=loop)
+    profile = await lab.profile(trial, memory=True)
+    sizes = profile.frame().groupby("kind")["bytes"].sum()
+    saved = profile.save(tmp_path / "profile.folded").read_text().splitlines()
+
+    assert profile.record.counts.ok == 600
+    # All tasks are there at once: each has more than 200 bytes, and so has its coroutine.
+    assert sizes["tasks"] > 600 * 200 < sizes["coroutines and more of the strategy"]
+    assert sizes.sum() == sum(int(line.rpartition(" ")[2]) for line in saved)
+    assert any(re.match(r"semaphore labkit/measured/strategies/_semaphore.py", o) for o in saved)
+    assert f"{sizes.sum() / 1e6:.1f} MB were in use" in profile.text()
+    assert "by tasks" in profile.text()
+    # It is no measurement: it says so itself, and is not stored.
+    assert profile.record.verdict == "invalid"
+    assert [one.code for one in profile.record.warnings if one.code == "profiled"]
+    assert lab.results().empty
+
+
+async def test_memory_without_memray_is_refused(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "memray.py").write_text("raise ImportError")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with pytest.raises(BadInput, match=r"memray is not installed.*pip install 'labkit\[profile\]'"):
+        await lab.profile(lab.Trial(requests=1), memory=True)
+
+
 async def test_an_unknown_clock_is_refused() -> None:
     with pytest.raises(BadInput, match="did you mean 'wall'"):
         await lab.profile(lab.Trial(), clock="wal")

@@ -13,6 +13,7 @@ from labkit.charts.published_chart import Row as Row
 from labkit.charts.published_chart import rows as rows
 from labkit.charts.published_chart import throughput as throughput
 from labkit.charts.published_chart import triptych as triptych
+from labkit.charts.trial_chart import allocations as allocations
 from labkit.charts.trial_chart import flame as flame
 from labkit.charts.trial_chart import memory_over_time as memory_over_time
 from labkit.charts.trial_chart import phases as phases

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
+from itertools import groupby, zip_longest
 
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from labkit import paths, stats
 from labkit.charts import axes, figure, style
 from labkit.errors import BadInput
-from labkit.profiler.callgraph import CallGraph
+from labkit.profiler.callgraph import LEAST, MAX_DEPTH, CallGraph
 from labkit.record.record import Record, Timeline
 from labkit.record.requests import PHASES
 from labkit.spec.delays import parse_stages
@@ -299,21 +299,68 @@ def flame(graph: CallGraph, title: str) -> figure.Chart:
         notes=[paths.sentence(f"flame-{graph.clock}"), paths.sentence("flame")],
         legend=style.legend([_COROUTINE, _FUNCTION]),
     )
-    ax = chart.body.subplots()
-    for block in blocks:
-        look = _COROUTINE if block.function.coroutine else _FUNCTION
-        ink = "white" if block.function.coroutine else style.ON_FILL
+    what = "time of tasks (s)" if graph.clock == "wall" else "time on the CPU (s)"
+    looks = (_FUNCTION, _COROUTINE)
+    drawn = [
+        (one.function.name, looks[one.function.coroutine], one.depth, one.start_s, one.took_s)
+        for one in blocks
+    ]
+    _draw(chart.body.subplots(), drawn, whole_s, what)
+    return chart
+
+
+@style.applied()
+def allocations(stacks: Mapping[str, int], rows: Timeline, title: str) -> figure.Chart:
+    """Draw RSS over time, and below it the bytes at the peak by stack, callers above callees.
+
+    A stack names its functions from the outside in, with semicolons between. Raises `BadInput`
+    where there is none.
+    """
+    whole, blocks = sum(stacks.values()), list[tuple[str, style.Look, int, float, float]]()
+    split = sorted((stack.split(";"), size) for stack, size in stacks.items())
+    for depth in range(MAX_DEPTH):
+        at = 0
+        for path, group in groupby(split, key=lambda one, end=depth + 1: one[0][:end]):  # type: ignore[misc]
+            size = sum(size for _, size in group)
+            if len(path) > depth and size >= LEAST * whole:
+                name = path[-1].partition(" ")[0]
+                blocks.append((name, _FUNCTION, depth, at / 1e6, size / 1e6))
+            at += size
+    if not blocks:
+        raise BadInput("there is nothing to draw: the strategy allocated nothing")
+    heights = [1.2 * _PANEL_IN, _BLOCK_IN * (blocks[-1][2] + 1)]
+    chart = figure.Chart(
+        title=title,
+        alt=f"{title}: {whole / 1e6:.1f} MB at the peak, RSS over time and a flame graph of it.",
+        height_in=sum(heights) + 2,
+        notes=[paths.sentence("flame-memory")],
+    )
+    above, ax = chart.body.subplots(2, 1, height_ratios=heights)
+    shown = [math.nan if v is None else v / 1e6 for v in rows.client_rss_bytes]
+    above.plot(rows.t_s, shown, color=style.PALETTE[0], linewidth=1.8)
+    above.set_ylabel("RSS (MB)")
+    above.set_xlabel("seconds since the strategy was started")
+    axes.from_zero(above)
+    _draw(ax, blocks, whole / 1e6, "in use at the peak (MB)")
+    return chart
+
+
+def _draw(
+    ax: Axes, blocks: Sequence[tuple[str, style.Look, int, float, float]], whole: float, what: str
+) -> None:
+    """Draw blocks of a flame chart: name, look, depth, start and width of each."""
+    for name, look, depth, start, width in blocks:
+        ink = "white" if look is _COROUTINE else style.ON_FILL
         lined = {**look.fill, "edgecolor": "white", "linewidth": 0.8}
-        ax.barh(block.depth, block.took_s, 0.92, block.start_s, **lined)
-        name = fitted(block.function.name, int(_LETTERS * block.took_s / whole_s) - 2)
-        axes.beside(ax, block.start_s, block.depth, name, 4, fontsize=_LETTERS_PT, color=ink)
-    ax.set_xlim(0, whole_s)
-    ax.set_ylim(depths - 0.5, -0.5)
+        ax.barh(depth, width, 0.92, start, **lined)
+        letters = fitted(name, int(_LETTERS * width / whole) - 2)
+        axes.beside(ax, start, depth, letters, 4, fontsize=_LETTERS_PT, color=ink)
+    ax.set_xlim(0, whole)
+    ax.set_ylim(max(depth for _, _, depth, *_ in blocks) + 0.5, -0.5)
     ax.set_yticks([])
     ax.spines["left"].set_visible(False)
-    ax.set_xlabel("time of tasks (s)" if graph.clock == "wall" else "time on the CPU (s)")
+    ax.set_xlabel(what)
     axes.linear(ax.xaxis, most=10)
-    return chart
 
 
 def fitted(name: str, letters: int) -> str:

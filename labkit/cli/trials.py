@@ -110,7 +110,7 @@ def time(asked: options.Asked) -> None:
 
 
 def profile(asked: options.Asked) -> None:
-    """Show where the time of a trial goes.
+    """Show where the time of a trial goes, or its memory.
 
     Runs it under a profiler; nothing of that counts as measured.
     """
@@ -118,18 +118,21 @@ def profile(asked: options.Asked) -> None:
 
     write_chart, out = options.chart_writer(asked.chart), asked.out
     profiling.check_view(asked.sort, asked.rows)
+    if asked.memory and (asked.clock, asked.sort) != ("wall", "self"):
+        raise BadInput("--memory goes with neither --clock nor --sort: it counts bytes, no time")
     if out is not None:
         options.check_folder("--out", out)
 
     def save(found: lab.Profile) -> None:
         if out is not None:
             out.mkdir(parents=True, exist_ok=True)
-            found.save(out / "profile.pstat")
+            found.save(out / f"profile{found.suffix}")
             found.plot().save(out / "profile.svg")
         write_chart(found)
 
+    how = {"clock": asked.clock, "slow_s": asked.slow, "memory": asked.memory}
     terminal.perform(
-        partial(lab.profile, asked.trial, clock=asked.clock, slow_s=asked.slow),
+        partial(lab.profile, asked.trial, **how),
         asked,
         save=save,
         text=lambda found: found.text(asked.sort, asked.rows),

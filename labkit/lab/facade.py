@@ -76,18 +76,22 @@ async def profile(
     *,
     clock: Clock = "wall",
     slow_s: float = SLOW_S,
+    memory: bool = False,
     reporter: Reporter | None = None,
 ) -> Profile:
     """Run a trial under the profiler yappi, in processes that nothing is measured in.
 
     By the clock `wall` a coroutine's waiting is its time, by `cpu` it is not. `slow_s`: from how
-    long on a callback that blocks the event loop is named. The record of the run is stored nowhere.
-    Raises `BadInput` before anything is started, `TrialFailed` where it could not be finished.
+    long on a callback that blocks the event loop is named. With `memory` it runs under the tracer
+    memray instead, and a `MemoryProfile` is returned. The record of the run is stored nowhere.
+    Raises `BadInput` before anything is started, `NotInstalled` without memray, `TrialFailed` where
+    it could not be finished.
     """
-    from labkit.report.profile import Profile
+    from labkit.report.profile import MemoryProfile, Profile
 
     chosen = checked(trial or Trial())
-    request = launcher.ProfileRequest(ProfileOptions(clock=clock, slow_s=slow_s))
+    asked = ProfileOptions(clock=clock, slow_s=slow_s, memory=memory)
+    request = launcher.ProfileRequest(asked)
     if chosen.program:
         raise validation.refusal("beside-program", name="profile", trial=chosen)
     if chosen.clients > 1:
@@ -102,6 +106,8 @@ async def profile(
         )
     if request.result is None:
         raise TrialFailed("the profiled process ended without a profile", record)
+    if memory:
+        return MemoryProfile(request.result, record, f"{chosen.strategy}: what has the memory")
     return Profile(request.result, record, f"{chosen.strategy}: where the time went")
 
 

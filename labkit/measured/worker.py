@@ -40,7 +40,7 @@ from labkit.measured.open_loop import OpenLoop
 from labkit.measured.probes.meter import Fetch, Meter, counted, metered
 from labkit.measured.probes.sampler import Sampler, TimelineRow, to_timeline
 from labkit.measured.probes.window import Window, forget_own_peak, own_peak_bytes
-from labkit.profiler.callgraph import ProfileOptions
+from labkit.profiler.callgraph import ProfileOptions, ProfileResult
 from labkit.record import histogram
 from labkit.record.record import Measurement, Note, Timeline
 from labkit.spec import transports, variables
@@ -58,6 +58,8 @@ MAX_SETTLE_S = 1.0
 # Bytes, as JSON, that a strategy may return, and how deep within each other its lists may be: a
 # record has them, and whoever reads it has a smaller stack left.
 MAX_RETURNED_BYTES, MAX_RETURNED_DEPTH = 1 << 16, 100
+# Of a run that is no measurement.
+_PROFILED = Note(code="profiled", message="a profiler was at work in the client")
 # What starts the strategy.
 Start = Callable[[], Awaitable[object]]
 
@@ -225,12 +227,7 @@ async def _measure(job: Job, target: Reached, trial: Trial, strategy: Strategy) 
             most = share.part(MAX_REMOTE_LIMIT)
             call = paced(call, MAX_REMOTE_RPS / share.of, limit=most, most=meter.planned)
         if job.profile is not None:
-            # The figures of this run are no measurement any more.
-            from labkit.profiler.profiler import ProfiledRun
-
-            profiled = ProfiledRun(job.profile)
-            call = profiled.time_requests(call)
-            strategy = profiled.wrap(strategy, lambda found: _PARENT.send("profile", profile=found))
+            call, strategy = _profiled(job.profile, call, strategy)
         start = partial(strategy, call, meter.items if items is None else items, limit)
         with _noticing(call) as not_awaited:
             result, notes = await _run(start, meter, sampler, timed, items, share.of)
@@ -240,7 +237,7 @@ async def _measure(job: Job, target: Reached, trial: Trial, strategy: Strategy) 
             buckets |= opened.tracer.histograms if opened.tracer else {}
             buckets |= open_loop.histograms if open_loop else {}
         returned, refused = _returned(result)
-        notes = [*not_awaited, *notes, *refused]
+        notes = [*not_awaited, *notes, *refused, *([_PROFILED] if job.profile else [])]
         # The parent asks the server when it stood still, by the same clock.
         _PARENT.send("window", ns=meter.window.spans_ns)
         return Measurement(
@@ -262,6 +259,22 @@ async def _measure(job: Job, target: Reached, trial: Trial, strategy: Strategy) 
             stages=stages.summary(),
             histograms=buckets,
         )
+
+
+def _profiled(options: ProfileOptions, call: Fetch, strategy: Strategy) -> tuple[Fetch, Strategy]:
+    """Wrap both in a profiler. The figures of this run are no measurement any more."""
+
+    def send(found: ProfileResult) -> None:
+        _PARENT.send("profile", profile=found)
+
+    if options.memory:
+        from labkit.profiler import memory
+
+        return call, memory.traced(strategy, send)
+    from labkit.profiler.profiler import ProfiledRun
+
+    profiled = ProfiledRun(options)
+    return profiled.time_requests(call), profiled.wrap(strategy, send)
 
 
 @contextlib.contextmanager

@@ -22,7 +22,8 @@ from labkit.spec.validation import check_all
 
 Clock = Literal["wall", "cpu"]
 MAX_ROUNDS = 50
-MAX_DEPTH = 14
+# Of a flame chart: how deep it is drawn, and the least width of a block as a share of the whole.
+MAX_DEPTH, LEAST = 14, 0.003
 _INSTALLED = re.compile(r".*/(?:site-packages|python3\.\d+|dist-packages)/")
 
 
@@ -51,14 +52,17 @@ class Function(Times, frozen=True, kw_only=True):
 
     @property
     def place(self) -> str:
-        """Return file and line for display: from the package on, or the file's name alone."""
-        if not self.file:
-            return "in C"
-        short = _INSTALLED.sub("", self.file)
-        if short == self.file:
-            at = self.file.rfind("/labkit/")
-            short = self.file[at + 1 :] if at >= 0 else self.file.rpartition("/")[2]
-        return f"{short}:{self.line}"
+        """Return file and line for display."""
+        return place(self.file, self.line) if self.file else "in C"
+
+
+def place(file: str, line: int) -> str:
+    """Return file and line for display: from the package on, or the file's name alone."""
+    short = _INSTALLED.sub("", file)
+    if short == file:
+        at = file.rfind("/labkit/")
+        short = file[at + 1 :] if at >= 0 else file.rpartition("/")[2]
+    return f"{short}:{line}"
 
 
 Timed = TypeVar("Timed", bound=Times)
@@ -160,7 +164,7 @@ class CallGraph(msgspec.Struct, frozen=True, kw_only=True):
         chosen = tasks if tasks and self.clock == "wall" else roots
         return sorted(chosen, key=lambda root: -root[1])
 
-    def blocks(self, least: float = 0.003) -> list[Block]:
+    def blocks(self, least: float = LEAST) -> list[Block]:
         """Return the flame chart: each root and what it called, depth by depth, longest first.
 
         Blocks of less than `least` of the whole are left out, and so are those deeper than
@@ -199,9 +203,13 @@ def _share_of(times: Timed, share: float, **changes: Any) -> Timed:
 
 
 class ProfileOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """How a run is to be profiled: by which clock, and from how long on a callback is slow."""
+    """How a run is to be profiled: by which clock, and from how long on a callback is slow.
+
+    With `memory` its allocations are traced, and no clock counts.
+    """
 
     clock: Clock = "wall"
+    memory: bool = False
     slow_s: Annotated[float, msgspec.Meta(ge=0.002, le=60)] = SLOW_S
 
     def __post_init__(self) -> None:
@@ -214,7 +222,9 @@ class ProfileResult(msgspec.Struct, frozen=True, kw_only=True):
     `requests_s` is the sum over requests of the time from a request's call to its end,
     `request_name` the coroutine that took it, `wall_s` the time that was profiled. `slow` are the
     callbacks that blocked the loop for `slow_s` or more, `unattributed_stalls_s` the times for
-    which no single one was the cause; `slow_s` is None where the loop was not watched.
+    which no single one was the cause; `slow_s` is None where the loop was not watched. Where memory
+    was traced, there is no graph, and `allocated` are the bytes in use at the peak by the stack
+    that allocated them: 'FUNCTION PLACE' from the outside in, with semicolons between.
     """
 
     graph: CallGraph
@@ -224,3 +234,4 @@ class ProfileResult(msgspec.Struct, frozen=True, kw_only=True):
     slow_s: float | None = None
     slow: tuple[SlowCallback, ...] = ()
     unattributed_stalls_s: tuple[float, ...] = ()
+    allocated: dict[str, int] = {}

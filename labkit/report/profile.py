@@ -1,4 +1,4 @@
-"""`Profile`: where the time of a profiled run went, as a table, a flame chart, a page, a file.
+"""`Profile`: where the time of a profiled run went, or its memory: table, chart, page, file.
 
 It runs nothing. Profiles are no records: none is stored, and none is compared.
 """
@@ -6,7 +6,8 @@ It runs nothing. Profiles are no records: none is stored, and none is compared.
 from __future__ import annotations
 
 import marshal
-from collections import defaultdict
+import re
+from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -121,13 +122,19 @@ class Profile(Shown):
         """Draw the flame chart: what each task's time consists of."""
         return charts.flame(self.graph, self.title or "where the time went")
 
+    # What other viewers read, by its ending.
+    suffix = ".pstat"
+
     def save(self, path: str | Path) -> Path:
-        """Write the `.pstat` file that other viewers read. Raises `BadInput`."""
+        """Write the file that other viewers read; its ending is `suffix`. Raises `BadInput`."""
         path = Path(path)
-        if path.suffix != ".pstat" or not path.absolute().parent.is_dir():
-            raise validation.refusal("profile", path=str(path))
-        path.write_bytes(pstat(self.graph))
+        if path.suffix != self.suffix or not path.absolute().parent.is_dir():
+            raise validation.refusal("profile", path=str(path), suffix=self.suffix)
+        path.write_bytes(self._content())
         return path
+
+    def _content(self) -> bytes:
+        return pstat(self.graph)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON: the trial, the shares, a row for each function."""
@@ -145,6 +152,65 @@ class Profile(Shown):
         """Return the first rows, the slow callbacks, and the flame chart."""
         slow = html.sentences(self.slow_text().splitlines())
         return self.table(sort, rows).html() + slow + html.picture(self.plot)
+
+
+_HOLDS = [(re.compile(where), what) for what, where in paths.table("memory.toml")["holds"].items()]
+
+
+class MemoryProfile(Profile):
+    """What had the memory of a traced run at its peak, by the line that allocated it.
+
+    It is what the strategy allocated from its start on: without what was imported before, and
+    without what malloc keeps for later. Other viewers read it as `.folded`.
+    """
+
+    suffix = ".folded"
+
+    def _rows(self, sort: str) -> list[dict[str, Any]]:
+        own, whole = Counter[str](), sum(self.found.allocated.values())
+        for stack, size in self.found.allocated.items():
+            own[stack.rpartition(";")[2]] += size
+        rows = []
+        for line, size in own.most_common():
+            name, _, place = line.partition(" ")
+            known = (what for where, what in _HOLDS if where.search(f"{place} {name}"))
+            kind = next(known, re.split("[/:]", place)[0])
+            row = {"function": name, "place": place, "kind": kind}
+            rows.append({**row, "bytes": size, "share": size / whole})
+        return rows
+
+    def table(self, sort: str = "self", rows: int = ROWS) -> Table:
+        """Return the lines that had most as text, and in a sentence what they had."""
+        check_view(sort, rows)
+        assert self.record is not None
+        found, kinds = self._rows(sort), Counter[str]()
+        for row in found:
+            kinds[row["kind"]] += row["bytes"]
+        whole, items = kinds.total(), max(self.record.counts.planned, 1)
+        most = [f"{n / 1e6:.1f} MB ({n / whole:.0%}) by {one}" for one, n in kinds.most_common(4)]
+        known = {"whole_mb": whole / 1e6, "each_kb": whole / items / 1e3, "items": items}
+        return Table(
+            headers=("function", "place", "holds", "MB at the peak", "share"),
+            rows=[
+                [*words, f"{size / 1e6:.2f}", f"{share:.1%}"]
+                for *words, size, share in map(dict.values, found[:rows])
+            ],
+            says=paths.sentence("memory", most=", ".join(most), **known),
+            left=3,
+        )
+
+    def plot(self) -> charts.Chart:
+        """Draw RSS over time, and the flame graph of the peak."""
+        assert self.record is not None
+        return charts.allocations(self.found.allocated, self.record.timeline, self.title)
+
+    def _content(self) -> bytes:
+        return "".join(f"{one} {size}\n" for one, size in self.found.allocated.items()).encode()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data for JSON: the trial, and a row for each line."""
+        kept = ("profiled", "trial", "counts", "functions")
+        return {name: value for name, value in super().to_dict().items() if name in kept}
 
 
 def check_view(sort: str, rows: int) -> None:
