@@ -1,3 +1,3 @@
-"""Profile with yappi: call graphs and slow callbacks, in the worker and in the kernel."""
+"""Profile with yappi, trace memory with memray: in the worker, and time in the kernel, too."""
 
 from __future__ import annotations
