@@ -67,7 +67,8 @@ def sockets(port: int) -> dict[str, str]:
     found = {}
     for name in ("tcp", "tcp6"):
         with suppress(OSError):
-            for line in (PROC / "net" / name).read_text(encoding="ascii").splitlines()[1:]:
+            lines = (PROC / "net" / name).read_text(encoding="ascii").splitlines()
+            for line in (one for one in lines if f":{port:04X} " in one):  # of thousands
                 _, local, _, state, *_, inode = line.split(maxsplit=10)[:10]
                 address, _, at = local.partition(":")
                 if state == LISTENS and int(at, 16) == port:
@@ -94,9 +95,9 @@ def holders_of(inodes: Iterable[str]) -> set[int]:
     links, found = {f"socket:[{inode}]" for inode in inodes}, set[int]()
     for process in PROC.glob("[0-9]*") if links else ():
         with suppress(OSError):  # it is another user's, or gone
-            for descriptor in (process / "fd").iterdir():
+            for descriptor in os.scandir(process / "fd"):
                 with suppress(OSError):  # closed meanwhile
-                    if str(descriptor.readlink()) in links:
+                    if os.readlink(descriptor) in links:  # noqa: PTH115  # of thousands
                         found.add(int(process.name))
     return found
 

@@ -27,7 +27,7 @@ from labkit.spec.addresses import EVERYWHERE
 from labkit.spec.targets import Command, HttpServer, NoTarget
 from labkit.spec.trial import Trial
 
-LOOPBACK, CHECK_EVERY_S = ("127.0.0.1", "::1"), 0.05
+LOOPBACK, CHECK_EVERY_S = ("127.0.0.1", "::1"), 0.01
 # Seconds that a synthetic server may take to answer what it is asked over HTTP.
 ASK_S = 10.0
 
