@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from itertools import chain
+from time import perf_counter_ns
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from servers import WORKER, ran
 
 import labkit
 from labkit.errors import BadInput
+from labkit.launch import clients
 from labkit.launch.cores import Cores
 from labkit.measured.probes.meter import Meter, metered
 from labkit.measured.probes.window import Window
@@ -104,6 +106,37 @@ def test_each_client_has_a_core_of_its_own_where_there_are_enough(
     cores: Cores, clients: int, taken: list[int], chosen: list[int | None]
 ) -> None:
     assert cores.of_clients(clients, taken) == chosen
+
+
+class Told:
+    """Stands for a client's process, and keeps what it is sent."""
+
+    def __init__(self) -> None:
+        self.heard: dict[str, int] = {}
+
+    def send(self, line: dict[str, int]) -> None:
+        self.heard = line
+
+
+@pytest.mark.parametrize(("scheduled", "turns"), [(False, [2, 0, 2, 2]), (True, [0, 0, 0, 0])])
+def test_clients_of_one_core_begin_together_and_send_once_each_had_its_turn(
+    scheduled: bool, turns: list[int]
+) -> None:
+    cores, told = [0, 1, 0, 0], [Told() for _ in range(4)]
+    those = [clients.Client(child, core=n) for child, n in zip(told, cores, strict=True)]  # type: ignore[arg-type]
+    clients.let_go(those, scheduled=scheduled)
+
+    assert len({one.heard["at_ns"] for one in told}) == 1
+    waits_ns = [one.heard["together_ns"] - one.heard["at_ns"] for one in told]
+    assert waits_ns == [turn * clients.TURN_NS for turn in turns]
+
+
+def test_what_is_sent_first_waits_for_the_turns_of_others() -> None:
+    window = Window(None)
+    window.start()
+    window.together_ns = perf_counter_ns() + 30_000_000
+    window.open()
+    assert window.together_ns <= perf_counter_ns()
 
 
 # Figures
