@@ -43,6 +43,18 @@ def test_comparisons_that_claim_a_difference_are_counted() -> None:
     assert nothing.at_most == 1  # of one comparison each may
 
 
+def test_simulated_comparisons_of_real_noise_claim_few_differences() -> None:
+    found = judge.simulated([SAME, (STEADY, SAME[0])] * 5)
+    assert found.verdict == "holds"
+    assert 0 <= (found.measured or 0) <= 0.1
+    assert found == judge.simulated([SAME, (STEADY, SAME[0])] * 5)
+    assert judge.simulated([SAME, (STEADY, SAME[0])]).verdict == "inconclusive"
+    # A real difference must show, also one of less than the noise.
+    for slower in (2, 1.03):
+        real = [([value * slower for value in of], to) for of, to in [SAME, (STEADY, SAME[0])] * 5]
+        assert judge.simulated(real).verdict == "refuted"
+
+
 def record(arm: str, repeat: int = 0, **changes: Any) -> Record:
     settings = {"delay": "0.02"} if arm.startswith("paced") else None
     return make_record(axes={"arm": arm}, repeat=repeat, settings=settings, **changes)
@@ -116,7 +128,7 @@ def audit(read: dict[str, dict[str, Any]], slower: float = 1.0, **all_of: Any) -
     return {one.id: one.verdict for one in found.verdicts}
 
 
-PROBES = {f"probes-{kind}" for kind in ("aiohttp", "wire")}
+ITSELF, PROBES = {"same", "same-simulated"}, {f"probes-{kind}" for kind in ("aiohttp", "wire")}
 PROBES |= {"probes-wire-uvloop", "malloc"}
 CLOCK = {"p50-aiohttp", "p99-aiohttp", "p50-wire", "p99-wire", "stall"}
 
@@ -125,7 +137,7 @@ CLOCK = {"p50-aiohttp", "p99-aiohttp", "p50-wire", "p99-wire", "stall"}
     ("read", "slower", "beyond"),
     [
         (readings(), 1.0, set()),
-        (readings(), 1.05, {"same"}),
+        (readings(), 1.05, ITSELF),
         (readings(clock=1.1, cpu=1.1), 1.0, CLOCK | {"cpu"}),
         (readings(clock=0.9, cpu=0.9, cost=0.1), 1.0, CLOCK | {"cpu"} | PROBES),
     ],
@@ -156,7 +168,7 @@ def test_intervals_that_are_too_narrow_are_found(
         usual = getattr(stats, name)
         monkeypatch.setattr(stats, name, lambda *of, usual=usual: narrow(usual(*of)))
     found = audit(readings())
-    assert {name for name, word in found.items() if word == "refuted"} >= {"same"}
+    assert {name for name, word in found.items() if word == "refuted"} >= ITSELF
 
 
 async def test_an_audit_runs_each_part_and_reads_each(
@@ -179,7 +191,7 @@ async def test_an_audit_runs_each_part_and_reads_each(
     monkeypatch.setattr(runner, "run_all", run_all)
     found = await facade.audit(3, store=Store(tmp_path))
     assert len(asked) == 3 * 5 * 2 + 8 * 5
-    assert [one.id for one in found.verdicts][:3] == ["same", "probes-aiohttp", "probes-wire"]
+    assert [one.id for one in found.verdicts][:3] == ["same", "same-simulated", "probes-aiohttp"]
     assert found["same"].reason.startswith("0 of 3 comparisons")
     assert found["probes-wire"].verdict == "holds"
     assert {row["id"] for row in found.to_dict()["verdicts"]} >= {"same", "p99-wire", "stall"}

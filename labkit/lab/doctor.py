@@ -143,7 +143,9 @@ def loopback_error() -> str:
 
 
 class Examination:
-    """The checks of a machine, and what follows from them."""
+    """The checks of a machine, and what follows from them: it `can`, or `cannot` do its work."""
+
+    can, cannot = "This machine can measure", "This machine cannot measure"
 
     def __init__(self) -> None:
         self.checks: list[MachineCheck] = []
@@ -169,8 +171,8 @@ class Examination:
             spoilt.setdefault(one.spoils, []).append(one.name)
         listed = "; ".join(f"{spoils} ({', '.join(names)})" for spoils, names in spoilt.items())
         if bad:
-            return f"This machine cannot measure before this is mended: {listed}."
-        return f"This machine can measure{f', but do not trust {listed}' if listed else ''}."
+            return f"{self.cannot} before this is mended: {listed}."
+        return f"{self.can}{f', but do not trust {listed}' if listed else ''}."
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON."""

@@ -23,6 +23,8 @@ from labkit.spec.trial import Trial
 REQUESTS, LIMIT, DELAY_S = 2_000, 100, 0.1
 MIN_EFFICIENCY = 0.7
 KERNEL_S = 60.0
+# What the doctor examines that the notebooks need, too.
+SHARED = ("cores", "open files (hard limit)", "loopback (127.0.0.1)", "clock", "versions")
 LOW_DISK, MIN_DISK = 1 << 30, 100 << 20
 # JupyterLab's server and a browser's tab, beside the largest notebook.
 BESIDE_MB = 700
@@ -71,6 +73,8 @@ def judge(
 ) -> doctor.Examination:
     """Decide whether these notebooks run there; `fault` is that of the kernel. Pure."""
     found = doctor.examine(machine)
+    found.can, found.cannot = "Ready", "Not ready"
+    found.checks = [one for one in found.checks if one.name in SHARED]
     smoke_mb = max((one.peak_mb for one in notebooks), default=0)
     largest_mb = max((one.workshop_mb for one in notebooks), default=0)
     free_mb, disk = machine.free_memory / 1e6, machine.free_disk

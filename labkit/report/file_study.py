@@ -266,10 +266,13 @@ class Audit(Ledger):
             if same.get(block) and again.get(block):
                 of.append(same[block])
                 to.append(again[block])
-        found = judge.false_positives(list(pairs.values()))
+        counted = {"same": judge.false_positives(list(pairs.values()))}
+        if any(of for of, _ in pairs.values()):
+            counted["same-simulated"] = judge.simulated(list(pairs.values()))
         says = "A trial that is compared with itself does not differ."
-        first = Verdict.of([found], id="same", source="", says=says, scale=self.scale)
-        return [self._with_notes(first), *super().verdicts]
+        named = {"source": "", "says": says, "scale": self.scale}
+        first = [Verdict.of([found], id=name, **named) for name, found in counted.items()]
+        return [*map(self._with_notes, first), *super().verdicts]
 
     def sentences(self) -> list[str]:
         """Return what it comes to, in a sentence."""
