@@ -444,7 +444,7 @@ def test_a_lock_where_none_is_needed_is_no_fault() -> None:
 
         return get
 
-    assert lab.check("ex-17-2", shared)
+    assert lab.check("ex-18-1", shared)
 
 
 def test_what_never_ends_is_stopped_and_a_thread_that_does_not_is_left(
