@@ -279,7 +279,7 @@ async def noting(fetch: Any, items: Any, limit: int) -> list[int]:
 
 
 async def test_clients_do_the_work_of_one_and_give_one_record() -> None:
-    trial = Trial(strategy=noting, requests=31, limit=3, clients=3, warmup=6, trace=True)
+    trial = Trial(strategy=noting, requests=31, limit=3, clients=3, warmup="6 requests", trace=True)
 
     record = (await ran(trial)).record
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from counted import now, virtually
+from machines import checks
 
 from labkit.lab import facade
 from labkit.measured import duration, strategies
@@ -125,11 +126,11 @@ def test_items_out_of_order_beyond_what_fits_into_memory_are_counted() -> None:
     assert (meter.sent, meter.counts().repeated) == (5, 1)
 
 
-@pytest.mark.parametrize("settings", [{"limit": 5}, {"strategy": "gather"}, {"rate": 9.5}])
+@pytest.mark.parametrize(("settings", "sent"), checks("sweeps.toml", "warm_ups"))
 def test_a_warm_up_sends_items_behind_those_of_the_trial_and_cancels_none(
-    settings: dict[str, Any],
+    settings: dict[str, Any], sent: int
 ) -> None:
-    trial, ended, sent = Trial(**settings, warmup=30), list[int](), 30
+    trial, ended = Trial(**settings), list[int]()
     strategy = strategies.load(trial.strategy).__wrapped__
 
     async def fetch(item: int) -> None:
@@ -145,7 +146,7 @@ def test_a_warm_up_sends_items_behind_those_of_the_trial_and_cancels_none(
 
 
 async def test_what_a_warm_up_did_is_in_no_figure_and_is_in_every_text(tmp_path: Any) -> None:
-    settings = {"warmup": 40, "requests": 60, "limit": 4, "transport.trace": True}
+    settings = {"warmup": "40", "requests": 60, "limit": 4, "transport.trace": True}
     run = await facade.run(Trial(**settings), store=Store(tmp_path))
     assert (run.warmup.requests, run.warmup.failed) == (40, 0)
     assert (run.counts.planned, run.counts.ok, run.received.bodies, run.phases.n) == (60,) * 4

@@ -77,7 +77,7 @@ def values(kind: str, *given: Any) -> Values:
 OTHERS: dict[str, Values] = {
     "workload.json": ([None, "[1]", '{"n": "{item}"}'], []),
     "workload.ok_status": (["200", "200-299, 404"], ["", "2xx", "9", "299-200", *NOT_TEXT]),
-    "workload.warmup": ([None, 1], NOT_WHOLE),
+    "workload.warmup": ([None, "1 requests"], ["x", "1.5", True, b"x", ["x"]]),
     "workload.rate": ([None], [0, -1, 1_000_001, *NOT_NUMBERS]),
     "trial.variables": (
         ["", "PYTHONMALLOC=", "PYTHONMALLOC=debug GLIBC_TUNABLES=a=b:c"],
@@ -509,8 +509,9 @@ def test_a_trial_that_the_clock_ends_has_as_many_requests_as_there_is_time_for()
 
 
 def test_stages_and_a_warm_up_change_what_is_known_before() -> None:
-    assert Trial(requests=100, warmup=50).deadline_s == 60 + 1.5
-    assert Trial(seconds=9, warmup=20).deadline_s == 60 + 9 + 2
+    assert Trial(requests=100, warmup="50").deadline_s == 60 + 1.5
+    assert Trial(requests=100, warmup="0.5m").deadline_s == 60 + 30 + 1
+    assert Trial(seconds=9, warmup="20 requests").deadline_s == 60 + 9 + 2
     assert Trial().saturates
     assert not Trial(stages="1s:5").saturates
 

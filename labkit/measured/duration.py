@@ -113,9 +113,15 @@ async def warm_up(
     """Make the calls of the workload's warm-up, at most `rps` a second over all clients."""
     from labkit.measured.transports import paced
 
-    rps, requests = min(rps, trial.workload.mean_rps), trial.workload.warmup or 0
-    slots = share.part(trial.slots)
-    meter = Meter(requests, lambda error: "", Window(None), raises=raises, share=share)
+    rps = min(rps, trial.workload.mean_rps)
+    lasts_s, requests = trial.workload.warms
+    if trial.workload.is_open:
+        requests = requests or math.ceil(lasts_s * rps)
+    of_all, slots = requests or trial.requests, share.part(trial.slots)
+    meter = Meter(of_all, lambda error: "", Window(None), raises=raises, share=share)
+    timed = TimedItems(meter, lasts_s, stages=True)
+    if not requests:
+        asyncio.get_running_loop().call_later(lasts_s, setattr, timed, "over", True)
 
     async def behind(item: int) -> object:
         return await fetch(trial.requests + item)
@@ -124,7 +130,7 @@ async def warm_up(
     if rps < math.inf:
         call = paced(call, rps / share.of, limit=slots, most=meter.planned)
     with contextlib.suppress(Exception):  # the trial notes it, as it fails there as well
-        await strategy(call, meter.items, slots)
+        await strategy(call, meter.items if requests else timed, slots)
     meter.window.close()
     found = meter.counts()
     return Warmup(requests=found.sent, failed=found.failures, wall_s=meter.window.wall_s)

@@ -31,6 +31,7 @@ _PYTHON = re.compile(r"(?:(?:python|pypy)?(?:\d(?:\.\d+){0,2}t?)?)|.*/.*")
 _PACKAGES = re.compile(r"\s*(?:[\w./~]\S*(?:\s+|$))*")  # no options
 PROGRAM_FIELDS = ("url", "port", "requests", "limit", "seed")
 _FIELD = re.compile(r"\{\{|\}\}|\{(\w*)\}|[{}]")
+_WARMUP = re.compile(r"([0-9]{1,8}(?:\.[0-9]{1,9})?) *(s|m|requests)?")
 
 
 class Workload(RequestSettings, frozen=True, kw_only=True):
@@ -41,9 +42,11 @@ class Workload(RequestSettings, frozen=True, kw_only=True):
     happens to one that is due while `limit` are in flight: it waits (and is late), or is dropped.
 
     It ends after `requests` or by the clock, whichever is first: after `seconds`, or after the last
-    of the `stages`, steps and ramps of the rate (it is open then). `requests` is None for as many
-    as there is time for: also where the time is set and they are not. What is in flight when the
-    time is over is cancelled. `warmup` is how many requests come before all that, in no figure.
+    of the `stages`, steps and ramps of the rate (it is open then).
+    `requests` is None for as many as there is time for: also where the time is set and they are
+    not. What is in flight when the time is over is cancelled. `warmup` comes before all that and is
+    in no figure: '2s' or '500 requests'; a number alone is of seconds where the clock ends the
+    trial.
     """
 
     requests: Count | None = DEFAULT_REQUESTS
@@ -54,19 +57,26 @@ class Workload(RequestSettings, frozen=True, kw_only=True):
     arrival: Literal["constant", "poisson"] = "constant"
     overflow: Literal["wait", "drop"] = "wait"
     stages: str | None = None
-    warmup: Count | None = None
+    warmup: str | None = None
 
     def __post_init__(self) -> None:
+        given: Any = self.warmup
+        if type(given) in (int, float):
+            msgspec.structs.force_setattr(self, "warmup", str(given))
         super().__post_init__()
+        warm_s, warm = self.warms
+        written = f"{warm_s:g} s" if warm_s else f"{warm} requests" if warm else None
+        msgspec.structs.force_setattr(self, "warmup", written)
         self._check_times()
         for name, value in (("arrival", self.arrival), ("overflow", self.overflow)):
             if not self.is_open and value not in ("constant", "wait"):
                 raise validation.refusal("arrival", name=name, value=value)
 
     def _check_times(self) -> None:
-        stages, lasts_s = self.stages is not None, self.lasts_s
+        stages, lasts_s, (warm_s, warm) = self.stages is not None, self.lasts_s, self.warms
         endless = not (self.requests or lasts_s)
-        long = (self.warmup or 0) > (self.requests or math.inf)
+        whole_s = lasts_s or (self.requests or math.inf) / (self.rate or math.inf) or math.inf
+        long = warm_s > whole_s or warm > (self.requests or math.inf)
         for name, is_wrong, why in (
             ("requests", endless, "it must be a number, unless the clock ends the trial"),
             ("seconds", stages and self.seconds, f"the stages last {lasts_s} s; leave it out"),
@@ -98,6 +108,17 @@ class Workload(RequestSettings, frozen=True, kw_only=True):
     def lasts_s(self) -> float | None:
         """Return the seconds after which the clock ends it; None where only the requests do."""
         return sum(stage.lasts_s for stage in self.schedule) if self.stages else self.seconds
+
+    @property
+    def warms(self) -> tuple[float, int]:
+        """Return how long the warm-up is, in seconds or in requests: one of the two is 0."""
+        match = _WARMUP.fullmatch((self.warmup or "0").strip())
+        unit = match and (match[2] or ("s" if self.lasts_s else "requests"))
+        if match is None or (unit == "requests" and "." in match[1]):
+            raise validation.refusal("warmup", value=self.warmup)
+        if unit == "requests":
+            return 0.0, int(match[1])
+        return float(match[1]) * (60 if unit == "m" else 1), 0
 
 
 class Switches(Part, frozen=True, kw_only=True):

@@ -146,11 +146,12 @@ class Trial:
         elif self.transport.kind not in speak:
             raise validation.refusal("transport", trial=self, speak=" or ".join(speak))
         parts.check_request(self.target, asked)
+        warm_s, warm = asked.warms
         if self.is_remote:
-            sent = self.requests + (asked.warmup or 0)
+            sent = self.requests + warm + math.ceil(MAX_REMOTE_RPS * warm_s)
             check_remote(requests=sent, limit=min(self.slots, self.requests))
         resolves = getattr(self.transport, "resolve_s", None) is not None
-        traces, lasts_s = getattr(self.transport, "trace", False), asked.lasts_s or 0.0
+        traces, lasts_s = getattr(self.transport, "trace", False), (asked.lasts_s or 0.0) + warm_s
         most_s = self.switches.deadline_s or (MAX_REMOTE_S + 1 if self.is_remote else math.inf)
         most_rps = delays.highest(asked.schedule)
         for name, is_wrong in (
@@ -334,9 +335,9 @@ class Trial:
         asked_s, most_s = self.switches.deadline_s, MAX_REMOTE_S if self.is_remote else math.inf
         if self.program and not (isinstance(self.target, HttpTarget) and self.states("requests")):
             return asked_s or MAX_PROGRAM_S
-        warm = self.workload.warmup or 0
+        warm_s, warm = self.workload.warms
         if asked_s is None and self.workload.lasts_s:
-            return 60 + self.workload.lasts_s + 0.1 * warm
+            return 60 + self.workload.lasts_s + warm_s + 0.1 * warm
         if asked_s is not None or self.is_remote:
             return min(asked_s or most_s, most_s)
         # The server answers the requests of one connection one after another, however deep they
@@ -349,7 +350,7 @@ class Trial:
         rate = self.workload.rate
         arriving_s = 2 * self.requests / rate if rate is not None else 0.0
         needed_s = arriving_s + 3 * waiting_s + 0.01 * self.requests
-        return 60 + (1 + warm / self.requests) * needed_s
+        return 60 + warm_s + (1 + warm / self.requests) * needed_s
 
     def get(self, name: str) -> Any:
         """Return the value of the setting called `name`, as `replace` would take it."""
