@@ -442,7 +442,7 @@ def test_timeline_draws_each_column_in_the_unit_of_its_panel() -> None:
 
 
 def test_timeline_names_the_stages_where_they_begin() -> None:
-    stages = {"stages": "1s:5 few, 2s:5..20 climb, 1s:9"}
+    stages = {"stages": "1s:5 few, 2s:5..20 climb, 1s:9", "stages_of": "limit"}
     met = [Staged(name="few", asked=5, due=0, sent=400, achieved_rps=400.0)]
     data = Timeline(t_s=[0.0, 4.0], completed=[0, 0], in_flight=[0, 9])
     record = make_record(settings={"strategy": "worker_pool", **stages}, stages=met, timeline=data)
@@ -453,6 +453,8 @@ def test_timeline_names_the_stages_where_they_begin() -> None:
         (" 3", 3),
     ]
     assert [line.get_xdata()[0] for line in in_flight.lines[-3:]] == [0, 1, 3]
+    # There is no one limit then.
+    assert in_flight.get_legend() is None
 
 
 def test_timeline_of_a_server_that_was_not_watched() -> None:

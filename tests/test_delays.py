@@ -189,6 +189,12 @@ def test_poisson_stays_poisson_within_a_stage_and_comes_to_the_rate_of_each() ->
     assert statistics.stdev(gaps) == pytest.approx(1 / 60, rel=0.08)
 
 
+def test_the_value_goes_along_the_stages() -> None:
+    stages = delays.parse_stages("2s:10..30, 1s:5")
+    found = [delays.value_at(stages, at_s) for at_s in (0, 0.5, 1.999, 2, 2.9, 3, 9)]
+    assert found == pytest.approx([10, 15, 29.99, 5, 5, 0, 0])
+
+
 # Drawing
 
 

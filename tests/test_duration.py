@@ -1,4 +1,4 @@
-"""A trial that the clock ends: its items, and what becomes of those in flight."""
+"""A trial that the clock ends: its items, what becomes of those in flight, and think time."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from machines import checks
 
 from labkit.lab import facade
 from labkit.measured import duration, strategies
-from labkit.measured.duration import TimedItems
+from labkit.measured.duration import TimedItems, thinking
 from labkit.measured.probes import window
 from labkit.measured.probes.meter import Meter, metered
 from labkit.measured.probes.window import Window
+from labkit.record.requests import Staged
 from labkit.record.store import Store
 from labkit.report.study import Study
 from labkit.spec import delays
@@ -52,11 +53,11 @@ def timed(requests: int = PLENTY, *, stages: bool = False) -> tuple[Meter, Timed
 
 @pytest.mark.parametrize("name", [name for name in STRATEGIES if name not in TAKE_ALL])
 def test_the_clock_ends_every_strategy_that_takes_items_as_it_goes(name: str) -> None:
-    meter, items = timed()
+    (meter, items), options = timed(), {"classes": 3} if name == "priority" else {}
 
     async def main() -> None:
         function = strategies.load(name).__wrapped__
-        await ended(function, meter, items)
+        await ended(lambda *given: function(*given, **options), meter, items)
         assert now() == pytest.approx(2.05, abs=0.1)
 
     virtually(main())
@@ -124,6 +125,55 @@ def test_items_out_of_order_beyond_what_fits_into_memory_are_counted() -> None:
 
     virtually(main())
     assert (meter.sent, meter.counts().repeated) == (5, 1)
+
+
+def test_a_worker_thinks_between_its_calls_and_not_after_the_last() -> None:
+    think, meter = delays.parse("uniform(0.2,0.4)"), Meter(5, str, Window(None))
+
+    async def main() -> float:
+        call = thinking(metered(answer, meter), think, 3, meter)
+        assert [await call(item) for item in range(5)] == [0, -1, -2, -3, -4]
+        return now()
+
+    thought_s = sum(think.draw(3, f"think/{item}") for item in range(4))
+    assert virtually(main()) == pytest.approx((1 + 2 + 3 + 1 + 2) / 10 + thought_s)
+    assert meter.window.wall_s == pytest.approx(0.9 + thought_s)
+
+
+async def busy(items: Any, limits: str, until: int = PLENTY) -> tuple[list[int], list[Staged]]:
+    """How many calls are under way ten times a second, until the items or the stages end."""
+    meter, seen = Meter(until, str, Window(None)), list[int]()
+    given = TimedItems(meter, 3.0, stages=True) if items is None else items
+    stages = delays.parse_stages(limits)
+    counts = duration.StageCounts(stages)
+    task = asyncio.ensure_future(duration.staged(stages, counts)(metered(answer, meter), given, 1))
+    if items is None:
+        given.end(task)
+    await asyncio.sleep(0.05)
+    while not task.done():
+        seen.append(meter.in_flight)
+        await asyncio.sleep(0.1)
+    assert meter.counts().conserved
+    assert sum(one.sent for one in counts.summary()) == meter.sent
+    return seen, counts.summary()
+
+
+def test_workers_are_as_many_as_the_stages_of_the_limit_say() -> None:
+    seen, stages = virtually(busy(None, "1s:3, 1s:3..11 climb, 0.5s:2, 0.5s:0"))
+    assert (min(seen[:10]), max(seen[:10])) == (3, 3)
+    for tenths, most in enumerate(seen[10:20]):
+        assert abs(most - (3.4 + 0.8 * tenths)) <= 1.5
+    # A call takes 0.3 s at most: by then those that are too many have ended.
+    assert (seen[24], seen[29]) == (2, 0)
+    assert [(one.name, one.asked) for one in stages] == [("", 3), ("climb", 7), ("", 2), ("", 0)]
+    # A call takes 0.2 s in the mean.
+    assert stages[0].achieved_rps == stages[0].sent == pytest.approx(15, abs=2)
+
+
+def test_under_a_limit_in_stages_all_items_are_sent_once() -> None:
+    seen, (stage,) = virtually(busy(range(40), "60s:4", until=40))
+    assert len(seen) in range(19, 24)
+    assert stage.achieved_rps == pytest.approx(20, abs=2)
 
 
 @pytest.mark.parametrize(("settings", "sent"), checks("sweeps.toml", "warm_ups"))

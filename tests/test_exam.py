@@ -69,7 +69,7 @@ def test_a_broken_strategy_has_its_fault_and_no_other(code: str, name: str) -> N
 
 FAULTY = {"gather": "over-limit", "semaphore": "unbounded-tasks", "as_completed": "polls-hot"}
 FAULTLESS = ["sequential", "task_pool", "chunked", "wait"]
-FAULTLESS += ["task_group", "queue", "worker_pool"]
+FAULTLESS += ["task_group", "queue", "worker_pool", "priority"]
 
 
 @pytest.mark.parametrize("name", [*FAULTY, *FAULTLESS])

@@ -155,7 +155,7 @@ def test_no_text_in_a_field_is_a_traceback(text: str) -> None:
 
 def test_seconds_end_a_trial_whose_requests_nobody_changed() -> None:
     for requests, most in (("1000", None), ("50", 50)):
-        request, wrong = read(Trial(), requests=requests, seconds="5", delay="uniform(0,1)")
+        request, wrong = read(Trial(), requests=requests, seconds="5", think="uniform(0,1)")
         assert not wrong
         assert request.trial.workload.requests == most
 

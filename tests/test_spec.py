@@ -87,7 +87,7 @@ OTHERS: dict[str, Values] = {
     "trial.python": ([None, "3.13", "3.13t", "pypy3", "~/bin/python"], ["thirteen", "-c", 3.1]),
     "trial.program": ([None, "a {url} {{b}}"], ["", "a | b", "a 'b", "{x}", "{", *NOT_TEXT]),
     "trial.packages": (["", "aiohttp==3.9.5 six"], ["-r x", "six --pre", None, 5]),
-    **dict.fromkeys([f"{kind}.delay" for kind in HTTP], DELAY),
+    **dict.fromkeys(["workload.think", *(f"{kind}.delay" for kind in HTTP)], DELAY),
     **{f"{kind}.engine": (["wire"], ["aiohttp", "Wire", "", 1, None]) for kind in HTTP},
     **{f"{kind}.core": ([None, 0, 3], NOT_WHOLE) for kind in SERVERS},
 }
@@ -96,6 +96,7 @@ FIELDS = OTHERS | {name: found for names, found in STATED for name in names}
 OPTIONS = {
     "maxsize": ("pypeln", whole(0, MANY)),
     "chunk_size": ("chunked", whole(1, MANY)),
+    "classes": ("priority", whole(1, 1_000)),
 }
 PARTS: dict[str, type[Part]] = {
     **{"workload": Workload, "trial": Switches, **transports.TRANSPORTS},
@@ -508,11 +509,16 @@ def test_a_trial_that_the_clock_ends_has_as_many_requests_as_there_is_time_for()
     assert "workload is 10,100 requests" in refusal(**REMOTE, seconds=101)
 
 
-def test_stages_and_a_warm_up_change_what_is_known_before() -> None:
+def test_stages_and_think_time_change_what_is_known_before() -> None:
+    assert Trial(stages="1s:5, 1s:..40", stages_of="limit").slots == 40
+    assert Trial(requests=10, limit=1, think="3").deadline_s == 60 + 3 * 30 + 0.1
     assert Trial(requests=100, warmup="50").deadline_s == 60 + 1.5
     assert Trial(requests=100, warmup="0.5m").deadline_s == 60 + 30 + 1
     assert Trial(seconds=9, warmup="20 requests").deadline_s == 60 + 9 + 2
+    thinking = Trial(delay="0.1", requests=10, limit=1, think="3")
+    assert (thinking.floor_s, thinking.bound_s) == (None, 1.0)
     assert Trial().saturates
+    assert not Trial(think="1").saturates
     assert not Trial(stages="1s:5").saturates
 
 

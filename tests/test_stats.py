@@ -151,7 +151,7 @@ def test_frame_describes_each_record() -> None:
         **{"program": None, "strategy": "gather", "loop": "uvloop"},
         **{"requests": 100_000, "limit": 1_000},
         **{"delay": "randint(0,3)", "transport": "aiohttp", "target": "http", "called": "http"},
-        **{"seconds": None, "stages": None, "warmup": None},
+        **{"seconds": None, "stages": None, "stages_of": "rate", "warmup": None, "think": "0"},
     }
     assert row["transport.limit"] == 30
     assert row["wall_s"] == 153.0

@@ -156,6 +156,37 @@ def test_chunked_starts_a_chunk_when_the_last_one_is_done(loop: str) -> None:
     assert max(unfinished) == 0
 
 
+@on_every_loop
+def test_priority_takes_the_lowest_class_first_and_equals_in_order(loop: str) -> None:
+    async def main() -> list[int]:
+        begun: list[int] = []
+        go = asyncio.Event()
+
+        async def fetch(item: int) -> None:
+            begun.append(item)
+            await go.wait()
+
+        task = asyncio.ensure_future(load("priority")(fetch, range(10), 5, classes=3))
+        await turns(counted.PLENTY)  # five items are in flight, and five wait
+        go.set()
+        await task
+        return begun
+
+    assert sorted((begun := run(loop, main()))[:5]) == list(range(5))
+    assert begun[5:] == [6, 9, 7, 5, 8]
+
+
+def test_priority_compares_no_items() -> None:
+    items = [object(), {}, object(), None, {}]
+    seen: list[object] = []
+
+    async def fetch(item: object) -> None:
+        seen.append(item)
+
+    assert run("asyncio", load("priority")(fetch, items, 2, classes=2)).ok == 5
+    assert all(item in seen for item in items)
+
+
 @pytest.mark.parametrize(("name", "option", "value"), checks("strategies.toml", "refused"))
 async def test_refuses_options_out_of_range(name: str, option: str, value: Any) -> None:
     with pytest.raises(BadInput, match=f"{option} is .*whole number"):

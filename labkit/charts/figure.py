@@ -197,6 +197,8 @@ def shared_conditions(frame: pd.DataFrame, *, strategy: bool = False) -> str:
     names = [name for name in _CONDITIONS if strategy or name != "strategy"]
     alike = [name for name in names if frame[name].nunique(dropna=False) == 1]
     shared = {name: frame[name].iloc[0] for name in alike}
+    if "limit" in frame["stages_of"].values:  # there is no one limit then
+        shared.pop("limit", None)
     texts = (_CONDITIONS[name].format(one) for name, one in shared.items() if one is not None)
     return ", ".join(texts)
 

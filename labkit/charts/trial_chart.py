@@ -84,7 +84,7 @@ def timeline(record: Record) -> figure.Chart:
     panels = list(chart.body.subplots(len(listed), 1, sharex=True, squeeze=False)[:, 0])
     workload = record.trial.get("workload", {})
     staged = workload.get("stages")
-    limit = workload.get("limit")
+    limit = None if workload.get("stages_of") == "limit" else workload.get("limit")
     for ax, panel in zip(panels, listed, strict=True):
         for (label, column), colour in zip(panel.lines.items(), style.PALETTE, strict=False):
             values = getattr(data, column)

@@ -1,4 +1,4 @@
-"""What comes before a trial and what the clock ends: a warm-up, timed items, counts of stages.
+"""What ends a trial by the clock, and when workers call: timed items, think time, a staged limit.
 
 The plan of the end. Nobody knows how many items there is time for, so the items are an iterator
 that counts what was taken. When the time is over, the window closes at once, the strategy is
@@ -13,19 +13,22 @@ import asyncio
 import contextlib
 import math
 from bisect import bisect
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from itertools import accumulate
 from time import perf_counter_ns
 
-from labkit.measured.probes.meter import Fetch, Meter, counted
+from labkit.measured.probes.meter import WHOLE, Fetch, Meter, counted
 from labkit.measured.probes.window import Window
+from labkit.measured.strategies._guard import cancel_and_wait, this_task
 from labkit.record.requests import Staged, Warmup
-from labkit.spec.delays import Share, Stage
+from labkit.spec.delays import Delay, Share, Stage, value_at
 from labkit.spec.trial import Trial
 from labkit.spec.validation import refusal
 
 # Items that a strategy may have taken and not sent: it takes all of them then, for ever.
 MAX_AHEAD = 1 << 16
+# How often the number of workers follows the stages of the limit.
+TICK_S = 0.01
 Strategy = Callable[..., Awaitable[object]]
 
 
@@ -102,9 +105,45 @@ class StageCounts:
         return found
 
 
+def staged(limits: Sequence[Stage], counts: StageCounts, share: Share = WHOLE) -> Strategy:
+    """Return a strategy with as many workers as the stages of the limit say at the time.
+
+    Of several clients it has its part of them.
+    """
+
+    async def workers(call: Fetch, items: Iterable[int], limit: int) -> None:
+        source, began_ns, over = iter(items), perf_counter_ns(), False
+        running: set[asyncio.Future[None]] = set()
+        counts.begin(began_ns)
+
+        def allowed() -> int:
+            return share.part(int(value_at(limits, (perf_counter_ns() - began_ns) / 1e9)))
+
+        async def work() -> None:
+            nonlocal over
+            for item in source:
+                counts.note(counts.sent, perf_counter_ns())
+                await call(item)
+                if len(running) > allowed():
+                    break
+            else:
+                over = True
+            running.discard(this_task())
+
+        try:
+            while running or not over:
+                for _ in range(0 if over else allowed() - len(running)):
+                    running.add(asyncio.ensure_future(work()))
+                await asyncio.sleep(TICK_S)
+        finally:
+            await cancel_and_wait(running)
+
+    return workers
+
+
 # The plan of a warm-up. The same strategy makes calls over the same connections, of items behind
 # those of the trial, to the last answer: then all counts begin anew. Nothing is cancelled, as that
-# would close the connections. A rate is an even one, the mean of its stages.
+# would close the connections. A rate is an even one, the mean of its stages; nobody thinks.
 # Rejected: to go on without a break and to leave out what began before, as each figure would need a
 # branch for each request.
 async def warm_up(
@@ -134,3 +173,15 @@ async def warm_up(
     meter.window.close()
     found = meter.counts()
     return Warmup(requests=found.sent, failed=found.failures, wall_s=meter.window.wall_s)
+
+
+def thinking(call: Fetch, think: Delay, seed: int, meter: Meter) -> Fetch:
+    """Return `call`, after which a worker waits: not after the last of all, nor as latency."""
+
+    async def thoughtful(item: int) -> object:
+        answer = await call(item)
+        if meter.left:
+            await asyncio.sleep(think.draw(seed, f"think/{item}"))
+        return answer
+
+    return thoughtful

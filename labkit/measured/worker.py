@@ -35,7 +35,7 @@ import msgspec
 
 from labkit.errors import LabError, raised
 from labkit.measured import lifeline
-from labkit.measured.duration import StageCounts, Strategy, TimedItems, warm_up
+from labkit.measured.duration import StageCounts, Strategy, TimedItems, staged, thinking, warm_up
 from labkit.measured.open_loop import OpenLoop
 from labkit.measured.probes.meter import Fetch, Meter, counted, metered
 from labkit.measured.probes.sampler import Sampler, TimelineRow, to_timeline
@@ -219,6 +219,8 @@ async def _measure(job: Job, target: Reached, trial: Trial, strategy: Strategy) 
         stages = StageCounts(workload.schedule if workload.stages else ())
         if workload.lasts_s is not None:
             items = TimedItems(meter, workload.lasts_s, stages=bool(workload.stages))
+        if workload.schedule and not workload.is_open:
+            strategy = staged(workload.schedule, stages, share)
         if workload.is_open:
             open_loop = OpenLoop(workload, meter, stages)
             strategy, call = open_loop.send, open_loop.time_since_due(call)
@@ -226,6 +228,8 @@ async def _measure(job: Job, target: Reached, trial: Trial, strategy: Strategy) 
         if trial.is_remote:
             most = share.part(MAX_REMOTE_LIMIT)
             call = paced(call, MAX_REMOTE_RPS / share.of, limit=most, most=meter.planned)
+        if workload.thinks.holds_back:
+            call = thinking(call, workload.thinks, trial.seed, meter)
         if job.profile is not None:
             call, strategy = _profiled(job.profile, call, strategy)
         start = partial(strategy, call, meter.items if items is None else items, limit)

@@ -151,9 +151,10 @@ def of_run(record: Record) -> Table:
         rows.append(["requests", paths.sentence("ended", **how)])
         rows += [["first error", error] for error in record.first_errors[:1]]
         rows += [["returned", text] for text in [_returned(record)] if text]
+        unit = "at a time" if trial["workload"].get("stages_of") == "limit" else "a second"
         for n, one in enumerate(record.stages, 1):
             asked, rps = stats.number(one.asked), stats.number(one.achieved_rps)
-            rows.append([f"stage {one.name or n}", f"{asked} a second asked for, {rps} a second"])
+            rows.append([f"stage {one.name or n}", f"{asked} {unit} asked for, {rps} a second"])
         for n, each in enumerate(record.clients):
             text = each.lost or f"{each.counts.ok:,} ok"
             if each.client and each.latency_s:
@@ -171,7 +172,9 @@ def of_run(record: Record) -> Table:
 
 def _workload(workload: Mapping[str, Any]) -> str:
     given = {name: value for name, value in workload.items() if value not in (None, 0, "0")}
-    how = {"most": "at most " if {"rate", "stages"} & given.keys() else ""}
+    if given.get("stages") and given.get("stages_of") == "limit":
+        del given["limit"]
+    how = {"stages_of": "rate", "most": "at most " if {"rate", "stages"} & given.keys() else ""}
     words = paths.table("tables.toml")["workload"]
     return ", ".join(words[name].format(**how | given) for name in words if name in given)
 

@@ -178,7 +178,7 @@ class Share(msgspec.Struct, frozen=True):
 
 
 class Stage(msgspec.Struct, frozen=True):
-    """A piece of a schedule: a rate that goes evenly from `begins` to `ends`."""
+    """A piece of a schedule: a value (a rate, a limit) that goes evenly from `begins` to `ends`."""
 
     lasts_s: float
     begins: float
@@ -196,6 +196,15 @@ class Stage(msgspec.Struct, frozen=True):
         slope = (self.ends - self.begins) / self.lasts_s
         root = math.sqrt(max(self.begins**2 + 2 * slope * part, 0.0))
         return 2 * part / (self.begins + root) if part else 0.0
+
+
+def value_at(stages: Iterable[Stage], at_s: float) -> float:
+    """Return the value so many seconds after the first stage has begun; 0 behind the last."""
+    for stage in stages:
+        if at_s < stage.lasts_s:
+            return stage.begins + (stage.ends - stage.begins) * at_s / stage.lasts_s
+        at_s -= stage.lasts_s
+    return 0.0
 
 
 def highest(stages: Iterable[Stage]) -> float:

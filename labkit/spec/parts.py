@@ -42,11 +42,11 @@ class Workload(RequestSettings, frozen=True, kw_only=True):
     happens to one that is due while `limit` are in flight: it waits (and is late), or is dropped.
 
     It ends after `requests` or by the clock, whichever is first: after `seconds`, or after the last
-    of the `stages`, steps and ramps of the rate (it is open then).
+    of the `stages`, steps and ramps of the rate (it is open then) or of the limit (`stages_of`).
     `requests` is None for as many as there is time for: also where the time is set and they are
-    not. What is in flight when the time is over is cancelled. `warmup` comes before all that and is
-    in no figure: '2s' or '500 requests'; a number alone is of seconds where the clock ends the
-    trial.
+    not. What is in flight when the time is over is cancelled. `think` is how many seconds a worker
+    waits after each call, a delay expression. `warmup` comes before all that and is in no figure:
+    '2s' or '500 requests'; a number alone is of seconds where the clock ends the trial.
     """
 
     requests: Count | None = DEFAULT_REQUESTS
@@ -57,6 +57,8 @@ class Workload(RequestSettings, frozen=True, kw_only=True):
     arrival: Literal["constant", "poisson"] = "constant"
     overflow: Literal["wait", "drop"] = "wait"
     stages: str | None = None
+    stages_of: Literal["rate", "limit"] = "rate"
+    think: str = "0"
     warmup: str | None = None
 
     def __post_init__(self) -> None:
@@ -74,13 +76,17 @@ class Workload(RequestSettings, frozen=True, kw_only=True):
 
     def _check_times(self) -> None:
         stages, lasts_s, (warm_s, warm) = self.stages is not None, self.lasts_s, self.warms
-        endless = not (self.requests or lasts_s)
+        endless, thinks = not (self.requests or lasts_s), self.thinks.holds_back and self.is_open
+        parts = any(one.begins % 1 or one.ends % 1 for one in self.schedule)
         whole_s = lasts_s or (self.requests or math.inf) / (self.rate or math.inf) or math.inf
         long = warm_s > whole_s or warm > (self.requests or math.inf)
         for name, is_wrong, why in (
             ("requests", endless, "it must be a number, unless the clock ends the trial"),
             ("seconds", stages and self.seconds, f"the stages last {lasts_s} s; leave it out"),
             ("rate", stages and self.rate, "there are stages, too; leave one of the two out"),
+            ("stages_of", not stages and self.stages_of != "rate", "there are no stages; set both"),
+            ("stages", parts and self.stages_of == "limit", "a limit is a whole number"),
+            ("think", thinks, "an open workload has no workers that could wait; leave it out"),
             ("warmup", long, "it is longer than what it comes before; ask for less"),
         ):
             if is_wrong:
@@ -96,7 +102,7 @@ class Workload(RequestSettings, frozen=True, kw_only=True):
     @property
     def is_open(self) -> bool:
         """Return True if requests are sent when they are due, and not as answers come."""
-        return bool(self.schedule)
+        return bool(self.schedule) and self.stages_of == "rate"
 
     @property
     def mean_rps(self) -> float:
@@ -119,6 +125,11 @@ class Workload(RequestSettings, frozen=True, kw_only=True):
         if unit == "requests":
             return 0.0, int(match[1])
         return float(match[1]) * (60 if unit == "m" else 1), 0
+
+    @property
+    def thinks(self) -> delays.Delay:
+        """Return the time between the calls of a worker, parsed."""
+        return delays.parse(self.think, "workload.think")
 
 
 class Switches(Part, frozen=True, kw_only=True):

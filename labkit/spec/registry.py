@@ -28,14 +28,15 @@ PEERS = ("aiometer", "aiostream", "anyio")
 LIBRARIES = ("pypeln", *PEERS)
 _NAMES = (
     *("sequential", "gather", "semaphore", "as_completed", "task_pool", "pypeln", "chunked"),
-    *("wait", "task_group", "queue", "worker_pool", *PEERS),
+    *("wait", "task_group", "queue", "worker_pool", "priority", *PEERS),
 )
-_OPTIONS = {"pypeln": {"maxsize": 0}, "chunked": {"chunk_size": 1_000}}
+_OPTIONS = {"pypeln": {"maxsize": 0}, "chunked": {"chunk_size": 1_000}, "priority": {"classes": 1}}
 # Each strategy with its options and their defaults.
 STRATEGIES: Mapping[str, Mapping[str, int]] = {name: _OPTIONS.get(name, {}) for name in _NAMES}
 OPTION_TYPES: Mapping[str, Any] = {
     "maxsize": Annotated[int, Meta(ge=0, le=100_000_000)],
     "chunk_size": Annotated[int, Meta(ge=1, le=100_000_000)],
+    "classes": Annotated[int, Meta(ge=1, le=1_000)],
 }
 # Strategies that take all items before the first is done: none for items that end by the clock.
 TAKE_ALL = ("gather", "semaphore", "aiometer", "anyio", "pypeln")

@@ -38,7 +38,7 @@ def listed() -> Iterator[tuple[str, str, Any, str]]:
     for place, part in kinds.items():
         for field in msgspec.structs.fields(part):
             usual = "required" if field.default is msgspec.NODEFAULT else field.default
-            what = f"seconds, as in {delays.FORMS}" if field.name == "delay" else ""
+            what = f"seconds, as in {delays.FORMS}" if field.name in ("delay", "think") else ""
             yield place, field.name, usual, what or allowed(types_of(part)[field.name])
 
 

@@ -39,7 +39,6 @@ MAX_PROGRAM_S = 3_600.0
 _OF_CLIENT = ("loop", "eager_tasks", "probes", "saturate", "clients")
 # Settings that there are no longer, with the values that they have in records made before.
 _GONE: Mapping[str, Mapping[str, Any]] = {
-    "workload": {"order": "listed", "stages_of": "rate", "think": "0"},
     "transport": {"chunk_bytes": 65_536, "max_inactive_s": 300.0},
 }
 # Letters of the text that shows a trial: what differs from the defaults.
@@ -153,12 +152,12 @@ class Trial:
         resolves = getattr(self.transport, "resolve_s", None) is not None
         traces, lasts_s = getattr(self.transport, "trace", False), (asked.lasts_s or 0.0) + warm_s
         most_s = self.switches.deadline_s or (MAX_REMOTE_S + 1 if self.is_remote else math.inf)
-        most_rps = delays.highest(asked.schedule)
+        most_rps = delays.highest(asked.schedule) if asked.is_open else 0.0
         for name, is_wrong in (
             ("remote-client", self.is_remote and self.transport.kind in (*LIBRARIES, "own")),
             ("resolve_s", resolves and not isinstance(self.target, HttpTarget)),
             ("trace", traces and self.probes == "counts"),
-            ("arrivals", asked.is_open and not self._is("worker_pool")),
+            ("arrivals", asked.schedule and not self._is("worker_pool")),
             ("open", asked.is_open and self.probes != "full"),
             ("takes-all", lasts_s and any(map(self._is, TAKE_ALL))),
             ("deadline", lasts_s >= most_s),
@@ -267,7 +266,7 @@ class Trial:
         """
         if self.switches.saturate is not None or self.program:
             return self.switches.saturate is not False
-        if self.workload.is_open:
+        if self.workload.is_open or self.workload.thinks.holds_back:
             return False
         if not isinstance(self.target, HttpTarget | PostgresTarget):
             return True
@@ -297,13 +296,16 @@ class Trial:
     @property
     def slots(self) -> int:
         """Return how many requests the strategy may have in flight: `gather` has no limit."""
+        if self.workload.schedule and not self.workload.is_open:
+            return int(delays.highest(self.workload.schedule))
         return self.requests if self._is("gather") else self.limit
 
     @cached_property
     def floor_s(self) -> float | None:
         """Compute the makespan, in this order, of the server's delays; None where not known."""
-        # The time of an open workload is set by its arrivals.
-        return None if self.workload.is_open else self._floor_and_bound[0]
+        # The time of an open workload is set by its arrivals; workers that think take longer.
+        is_own = self.workload.is_open or self.workload.thinks.holds_back
+        return None if is_own else self._floor_and_bound[0]
 
     @cached_property
     def bound_s(self) -> float | None:
@@ -347,9 +349,11 @@ class Trial:
         delay = delays.parse(getattr(self.target, "delay", "0"))
         at_once = self.transport.connections_at(in_flight)
         waiting_s, _ = delays.floor_and_bound_of(delay, self.seed, self.requests, at_once)
+        thinks = self.workload.thinks
+        thinking_s, _ = delays.floor_and_bound_of(thinks, self.seed, self.requests, in_flight)
         rate = self.workload.rate
         arriving_s = 2 * self.requests / rate if rate is not None else 0.0
-        needed_s = arriving_s + 3 * waiting_s + 0.01 * self.requests
+        needed_s = arriving_s + 3 * (waiting_s + thinking_s) + 0.01 * self.requests
         return 60 + warm_s + (1 + warm / self.requests) * needed_s
 
     def get(self, name: str) -> Any:

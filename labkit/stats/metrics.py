@@ -145,8 +145,8 @@ def rates(records: Iterable[Record]) -> dict[tuple[str | None, int], float]:
 def _idled(record: Record) -> bool:
     """Return whether the client had time to spare with nothing to wait for: others set its speed.
 
-    One request at a time is a wait, and so are delays, a link of so many bytes a second, and a
-    rate of requests. What a program waits for nobody knows.
+    One request at a time is a wait, and so are delays, a link of so many bytes a second, a rate of
+    requests, and the time in which a worker thinks. What a program waits for nobody knows.
     """
     workload, target = record.trial.get("workload", {}), record.trial.get("target", {})
     waits = bool(
@@ -154,7 +154,7 @@ def _idled(record: Record) -> bool:
         or record.trial.get("program")
         or workload.get("limit", 1) == 1
         or "rate=" in (workload.get("path") or "")
-        or any(workload.get(name) not in (None, "0") for name in ("rate", "stages"))
+        or any(workload.get(name) not in (None, "0") for name in ("rate", "stages", "think"))
     )
     busy = max((one.cpu_percent for one in record.processes), default=MIN_BUSY_PERCENT)
     return busy < MIN_BUSY_PERCENT and not waits and guards.compared(record) == "client"

@@ -39,6 +39,8 @@ ROWS = ("target", "transport", "strategy", "workload", "trial")
 # The place below the form, for an error that names no visible field.
 GENERAL = "general"
 OWN_PLACES = ("strategy", GENERAL)
+# Settings that are delay expressions.
+DELAYS = ("delay", "think")
 ANY = {
     "url": "http://127.0.0.1:9000",
     "command": Command("python -m http.server {port} --bind 127.0.0.1"),
@@ -57,7 +59,7 @@ class PanelSetting(NamedTuple):
     def takes_list(self) -> bool:
         """Return whether a comma separates several values: not in a path or a URL."""
         is_text = str in {self.type, *get_args(self.type)}
-        return self.name in ("delay", "command") or (self.name != "repeats" and not is_text)
+        return self.name in (*DELAYS, "command") or (self.name != "repeats" and not is_text)
 
 
 def settings_of(trial: Trial) -> Iterator[PanelSetting]:
@@ -139,7 +141,7 @@ def read(
             words = validation.split_list(text, commas=commas) if one.takes_list else [text]
             try:
                 values[one.name] = [validation.from_text(one.name, w, one.type) for w in words]
-                for word in words if one.name == "delay" else ():
+                for word in words if one.name in DELAYS else ():
                     delays.parse(word, one.name)
             except BadInput as error:
                 wrong.append(str(error))
