@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from labkit.errors import BadInput
 from labkit.measured import patterns
 from labkit.measured.patterns import Batcher, PriorityQueue, PrioritySlots, WeakCache
-from labkit.measured.strategies import load
+from labkit.measured.strategies import load, strategy
 
 Stream = Callable[..., Any]
 either = pytest.mark.parametrize("stream", [patterns.in_order, patterns.as_completed])
@@ -256,6 +256,21 @@ def test_a_batcher_loses_nothing_repeats_nothing_and_keeps_its_bounds(
     assert service.ended == len(service.sent)
 
 
+@given(st.lists(st.integers(0, 25), min_size=1, max_size=30), st.integers(1, 5), st.integers(0, 6))
+def test_sends_a_batch_when_it_is_full_or_its_delay_is_over_and_not_before(
+    times: list[int], size: int, delay_s: int
+) -> None:
+    service = Service()
+    batcher = Batcher(service.call, max_size=size, delay_s=delay_s)
+    listed = [Caller(key=i, at_s=at, takes_s=0, leaves_after_s=None) for i, at in enumerate(times)]
+    virtually(played(listed, lambda caller: batcher.get(caller.key)))
+
+    for keys, sent_at in zip(service.sent, service.sent_at, strict=True):
+        since_first = sent_at - min(times[key] for key in keys)
+        assert len(keys) == size or since_first == delay_s
+    assert sorted(key for keys in service.sent for key in keys) == list(range(len(times)))
+
+
 @pytest.mark.parametrize("answer", [None, 3, ["a"]])
 def test_an_answer_that_is_no_mapping_is_an_error_for_each_caller(answer: Any) -> None:
     async def call(_: Any) -> Any:
@@ -404,6 +419,21 @@ async def test_the_lowest_comes_first_and_equals_in_their_order(script: list[int
             waiting.remove(first)
             assert await queue.get() is first[1]
     assert len(queue) == len(waiting) == 0
+
+
+@on_every_loop
+def test_with_a_maxsize_waits_for_room(loop: str) -> None:
+    async def main() -> list[str]:
+        queue: PriorityQueue[str] = PriorityQueue(1)
+        await queue.put(1, "first")
+        waits = asyncio.ensure_future(queue.put(0, "urgent, but behind a full queue"))
+        await turns(3)
+        assert not waits.done()
+        got = [await queue.get()]
+        await waits
+        return [*got, await queue.get()]
+
+    assert run(loop, main()) == ["first", "urgent, but behind a full queue"]
 
 
 # The slots
@@ -608,6 +638,20 @@ def test_the_first_failure_comes_out_and_ends_the_rest(stream: Stream, loop: str
     run(loop, main())
 
 
+@either
+@on_every_loop
+def test_is_a_strategy_in_three_lines(stream: Stream, loop: str) -> None:
+    @strategy
+    async def streamed(fetch: Any, items: Any, limit: int) -> None:
+        async for _ in stream(fetch, items, limit):
+            pass
+
+    target = Target(failing=[5])
+    tally = run(loop, streamed(target.fetch, range(60), 6))
+    assert (tally.ok, tally.failed) == (59, 1)
+    assert target.most_in_flight <= 6
+
+
 # Arguments
 
 
@@ -622,6 +666,7 @@ FROM_1 = f"{WHOLE} of at least 1"
         ("max_size", FROM_1, [0, 2.5, True], lambda it: Batcher(ok, max_size=it)),
         ("delay_s", SECONDS, [-1, math.nan, math.inf, "1"], lambda it: Batcher(ok, delay_s=it)),
         ("number", FROM_1, [0, -1, 1.5, True], PrioritySlots),
+        ("maxsize", WHOLE, [0.5, "1", None, True], PriorityQueue),
         ("priority", WHOLE, [0.5, "1", None, True], lambda it: PriorityQueue().put(it, 1)),
         ("priority", WHOLE, [0.5, "1", None], lambda it: PrioritySlots(1).at(it).__aenter__()),
         ("size", FROM_1, [0], lambda it: patterns.in_chunks([], it)),

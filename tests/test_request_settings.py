@@ -21,7 +21,7 @@ from labkit.measured.transports.client import request_template
 from labkit.notebook.panel.form import PanelRun
 from labkit.record.codec import encode
 from labkit.spec import plan
-from labkit.spec.requests import Request
+from labkit.spec.requests import Request, drawn
 from labkit.spec.trial import Trial
 
 TRANSPORTS = ["aiohttp", "streams", "wire", "httpx", "httpx2", "requests"]
@@ -276,12 +276,27 @@ def test_a_host_that_was_allowed_is_the_only_one_of_a_file(tmp_path: Path) -> No
         asked(tmp_path / "a", f"{url}/x\n", target=url)
 
 
-async def test_requests_come_in_turn(app: App, tmp_path: Path) -> None:
-    (tmp_path / "a").write_text("/a\n/b/{item}\n")
+async def test_requests_come_in_turn_or_as_they_are_drawn(app: App, tmp_path: Path) -> None:
+    file = tmp_path / "a.jsonl"
+    file.write_text('{"url": "/a"}\n{"url": "/b/{item}", "weight": 3}\n')
     for transport in TRANSPORTS:
         app.got.clear()
-        await call(app, transport, 4, requests_from=str(tmp_path / "a"))
+        await call(app, transport, 4, requests_from=str(file))
         assert [one[1] for one in app.got] == ["/a", "/b/1", "/a", "/b/3"]
+        app.got.clear()
+        await call(app, transport, 5, requests_from=str(file), order="weighted", seed=1)
+        drawn_for = drawn([1, 3], 1, 1_000)
+        expected = [("/a", f"/b/{item}")[drawn_for[item]] for item in range(5)]
+        assert [one[1] for one in app.got] == expected
+
+
+def test_draws_depend_on_the_seed_and_come_as_often_as_they_weigh() -> None:
+    found = drawn([1, 0.5, 2.5], 7, 40_000)
+    assert list(found) == list(drawn([1, 0.5, 2.5], 7, 40_000))
+    assert list(found) != list(drawn([1, 0.5, 2.5], 8, 40_000))
+    assert list(found[:100]) == list(drawn([1, 0.5, 2.5], 7, 100))
+    assert [round(found.count(n) / 40_000, 1) for n in range(3)] == [0.3, 0.1, 0.6]
+    assert len(drawn([1], 0, 10**8)) == 1 << 16
 
 
 # Credentials, and whole trials

@@ -1,9 +1,9 @@
-"""Files that say what is asked: bodies, and lists of requests in four forms. Read by the parent.
+"""Files that say what is asked: bodies, and lists of requests in five forms. Read by the parent.
 
 A file is read and checked before anything is started: what does not parse is named by its line and
-the reason. A list is a CSV of columns, a HAR, an access log (the common or the combined form), or
-URLs and paths, one a line; what is no `.csv` is known by how it begins. No request leads elsewhere
-than to the trial's own target.
+the reason. A list is a CSV of columns, JSON Lines of whole requests, a HAR, an access log (the
+common or the combined form), or URLs and paths, one a line; what is no `.csv` is known by how it
+begins. No request leads elsewhere than to the trial's own target.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from labkit.errors import BadInput
-from labkit.spec import requests
+from labkit.spec import requests, validation
 from labkit.spec.requests import MAX_BODY_BYTES, Request, RequestSettings
 from labkit.spec.trial import Trial
 from labkit.spec.validation import refusal
@@ -105,6 +105,8 @@ class _List:
         begin = text.lstrip()
         if name.lower().endswith(".har") or re.match(r'\{\s*"log"\s*:', begin):
             return self._entries
+        if begin.startswith("{"):
+            return self._json_lines
         return self._logged if _LOGGED.fullmatch(begin.partition("\n")[0].strip()) else self._urls
 
     def _rows(self, text: str) -> Iterator[Request]:
@@ -117,8 +119,9 @@ class _List:
         for row in rows:
             if None in row or None in row.values():
                 raise BadInput(f"it must have {len(columns)} values, one for each column")
-            path = self.trial.path
-            yield requests.request_of(self.settings, path, content=self.content, row=row)
+            one = requests.request_of(self.settings, self.trial.path, content=self.content, row=row)
+            weight = validation.from_text("weight", row.get("weight", "1"), requests.Weight)
+            yield msgspec.structs.replace(one, weight=weight)
 
     def _numbered(self, text: str) -> Iterator[str]:
         for number, line in enumerate(io.StringIO(text, newline=""), 1):
@@ -144,7 +147,11 @@ class _List:
             method, _, rest = entry["asked"].partition(" ")
             given = {"Referer": entry["referer"], "User-Agent": entry["agent"]}
             headers = {name: one for name, one in given.items() if one and one != "-"}
-            yield self._one(rest.rpartition(" HTTP/")[0] or rest, method, headers)
+            yield self._one(rest.rpartition(" HTTP/")[0] or rest, method=method, headers=headers)
+
+    def _json_lines(self, text: str) -> Iterator[Request]:
+        for line in self._lines(text):
+            yield self._one(**msgspec.json.decode(line, type=dict[str, Any]))
 
     def _entries(self, text: str) -> Iterator[Request]:
         for number, entry in enumerate(msgspec.json.decode(text)["log"]["entries"], 1):
@@ -155,26 +162,30 @@ class _List:
                     mark = "; " if name == "cookie" else ", "
                     headers[name] = f"{headers[name]}{mark}{value}" if name in headers else value
             posted = asked.get("postData")
-            body = None
+            body = {} if posted is None else {"body": posted.get("text", "")}
             if posted is not None:
-                body = posted.get("text", "").encode()
                 headers.setdefault("content-type", posted.get("mimeType", requests.BINARY))
             try:
-                yield self._one(asked["url"], asked["method"], headers, body)
+                yield self._one(asked["url"], method=asked["method"], headers=headers, **body)
             except _Elsewhere:  # a page loads from several hosts
                 self.left_out += 1
 
     def _one(
-        self, url: str, method: Any = None, headers: Any = None, body: bytes | None = None
+        self, url: str, *, weight: float = 1.0, headers: Any = None, **settings: Any
     ) -> Request:
         """Return a request of the file; what it does not say is as the trial has it."""
-        own = self.settings
-        given: dict[str, Any] = {"method": method or own.method, "params": own.params}
+        own, content, keys = self.settings, self.content, ("method", "params", "json", "body")
+        for name in settings.keys() - {*keys}:
+            raise validation.unknown("a key", name, ("url", "headers", "weight", *keys))
+        given = {"method": own.method, "params": own.params} | settings
         given["headers"] = self.headers | (headers or {})
-        if body is None:
+        if not settings.keys() & {"json", "body"}:
             given |= {"json": own.json, "body": own.body}
-        content = self.content if body is None else body
-        return requests.request_of(RequestSettings(**given), self._path(url), content=content)
+        else:
+            text = settings.get("body")  # whatever it begins with
+            content = text.encode() if isinstance(text, str) else None
+        one = requests.request_of(RequestSettings(**given), self._path(url), content=content)
+        return msgspec.structs.replace(one, weight=weight)
 
     def _path(self, url: str) -> str:
         """Return path and query of a URL, which must be one of the target's. Raises `BadInput`."""

@@ -12,22 +12,28 @@ from __future__ import annotations
 
 import json
 import re
+from array import array
+from bisect import bisect
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, ClassVar, Literal
+from itertools import accumulate
+from typing import Annotated, Any, ClassVar, Literal
 from urllib.parse import quote, urlencode
 
 import msgspec
+from msgspec import Meta
 
 from labkit.errors import BadInput
+from labkit.spec.delays import uniform
 from labkit.spec.validation import Part, check, refusal
 
 Method = Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+Weight = Annotated[float, Meta(gt=0, le=1e9)]
 JSON, TEXT, BINARY = "application/json", "text/plain; charset=utf-8", "application/octet-stream"
 ITEM, HIDDEN = "{item}", "***"
-# The ceiling of a body.
-MAX_BODY_BYTES = 1 << 24
+# The ceiling of a body; after so many draws of weighted requests they come again.
+MAX_BODY_BYTES, MAX_DRAWN = 1 << 24, 1 << 16
 # The columns of a file by name; None without one.
 Row = Mapping[str, str] | None
 # Headers that the transport alone sets.
@@ -51,9 +57,11 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     path: str = "/{item}"
     headers: dict[str, str] = {}
     body: bytes | None = None
+    weight: Weight = 1.0
 
     def __post_init__(self) -> None:
         check("method", self.method, Method)
+        check("weight", self.weight, Weight)
         if not _PATH.fullmatch(self.path):
             raise refusal("path", role="", path=self.path)
         for name, value in self.headers.items():
@@ -88,9 +96,10 @@ class RequestSettings(Part, frozen=True, kw_only=True):
 
     `path`, of which None is the target's own, `params`, `headers`, `json` and `body` may hold
     `{item}`; the last two may name a file, as in '@body.json'. `requests_from` is a file: URLs, a
-    CSV of columns that the others name as `{column}`, a HAR or an access log. An answer with
-    another status than `ok_status` is a failure. `redirects` on the target's own host are followed,
-    as aiohttp does by default; off, they are answers.
+    CSV of columns that the others name as `{column}`, JSON Lines of whole requests, a HAR or an
+    access log. `order` says whether its requests come as they are `listed`, or `weighted`, drawn
+    from the seed. An answer with another status than `ok_status` is a failure. `redirects` on the
+    target's own host are followed, as aiohttp does by default; off, they are answers.
     """
 
     role: ClassVar[str] = "workload"
@@ -102,6 +111,7 @@ class RequestSettings(Part, frozen=True, kw_only=True):
     json: str | None = None
     body: str | None = None
     requests_from: str | None = None
+    order: Literal["listed", "weighted"] = "listed"
     ok_status: str = "200-299"
     redirects: bool = True
 
@@ -113,6 +123,8 @@ class RequestSettings(Part, frozen=True, kw_only=True):
         super().__post_init__()
         if self.json is not None and self.body is not None:
             raise BadInput("workload.json and workload.body are both set: leave one out")
+        if self.order != "listed" and self.requests_from is None:
+            raise refusal("order", order=self.order)
         if self.path is not None and not self.path.startswith("/"):
             raise refusal("path", role=f"{self.role}.", path=self.path)
         statuses(self.ok_status)
@@ -190,6 +202,16 @@ def whole_url(url: str, path: str) -> str:
     if path.startswith("?"):
         return f"{url}{'&' if '?' in url else '?'}{path[1:]}"
     return url.rstrip("/") + path if path else url
+
+
+def drawn(weights: Sequence[float], seed: int, requests: int) -> array[int]:
+    """Return for each item which of the weighted requests is its own; after the last begin again.
+
+    Each draw is a pure function of the seed and the item.
+    """
+    upto = [*accumulate(weights)]
+    draws = (uniform(seed, f"request/{item}") for item in range(min(requests, MAX_DRAWN)))
+    return array("I", (bisect(upto, one * upto[-1], 0, len(upto) - 1) for one in draws))
 
 
 def statuses(text: str) -> frozenset[int]:

@@ -20,10 +20,15 @@ Result = TypeVar("Result")
 
 
 class PriorityQueue(Generic[Item]):
-    """A queue of items with a priority each; the items are never compared."""
+    """A queue of items with a priority each; the items are never compared.
 
-    def __init__(self) -> None:
-        self._entries: asyncio.PriorityQueue[tuple[int, int, Item]] = asyncio.PriorityQueue()
+    With a `maxsize` those who put wait for room in the order in which they came, whatever their
+    priority: an urgent item behind a full queue is not yet urgent.
+    """
+
+    def __init__(self, maxsize: int = 0) -> None:
+        check("maxsize", maxsize, int)
+        self._entries: asyncio.PriorityQueue[tuple[int, int, Item]] = asyncio.PriorityQueue(maxsize)
         # A heap alone lets equals overtake each other: the ticket number keeps them in order.
         self._tickets = count()
 
@@ -32,7 +37,7 @@ class PriorityQueue(Generic[Item]):
         return self._entries.qsize()
 
     async def put(self, priority: int, item: Item) -> None:
-        """Add an item."""
+        """Add an item, once there is room."""
         check("priority", priority, int)
         await self._entries.put((priority, next(self._tickets), item))
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from labkit.measured.transports.client import Calls, Destination, Fetch, TransportClient
 from labkit.spec.parts import Workload
-from labkit.spec.requests import Request, statuses
+from labkit.spec.requests import MAX_DRAWN, Request, drawn, statuses
 from labkit.spec.transports import LIBRARIES, Transport
 
 
@@ -31,7 +31,11 @@ def open_transport(
 
 def calls_of(workload: Workload, requests: Sequence[Request]) -> Calls:
     """Return what each item of a workload asks for, of these requests, and what is a success."""
-    return Calls(requests, statuses(workload.ok_status), follows=workload.redirects)
+    picks: Sequence[int] = ()
+    if workload.order == "weighted":
+        weights = [one.weight for one in requests]
+        picks = drawn(weights, workload.seed, workload.requests or MAX_DRAWN)
+    return Calls(requests, picks, statuses(workload.ok_status), follows=workload.redirects)
 
 
 def transport_class(kind: str) -> type[TransportClient[Any]]:

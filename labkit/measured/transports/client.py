@@ -86,11 +86,12 @@ class Unanswered(Exception):
 class Calls(NamedTuple):
     """What each item asks for, and which status of an answer is `ok`.
 
-    Items take `requests` in turn. Statuses `at_once` are successes whatever
+    Items take `requests` in turn, or as `picks` says. Statuses `at_once` are successes whatever
     else the answer says; those of redirects are not where they are followed.
     """
 
     requests: Sequence[Request]
+    picks: Sequence[int] = ()
     ok: Collection[int] = range(200, 300)
     follows: bool = True
 
@@ -103,8 +104,11 @@ class Calls(NamedTuple):
         self, prepare: Callable[[Request], Callable[[int], Made]]
     ) -> Callable[[int], Made]:
         """Return a function from an item to what `prepare` makes of its request, all made now."""
-        made = [prepare(one) for one in self.requests]
-        return made[0] if len(made) == 1 else lambda item: made[item % len(made)](item)
+        made, index = [prepare(one) for one in self.requests], self._index
+        return made[0] if len(made) == 1 else lambda item: made[index(item)](item)
+
+    def _index(self, item: int) -> int:
+        return self.picks[item % len(self.picks)] if self.picks else item % len(self.requests)
 
     async def settled(
         self,
@@ -121,7 +125,7 @@ class Calls(NamedTuple):
         They are followed as browsers and aiohttp do it, but never to another host: what a trial may
         call was checked before it began.
         """
-        request = self.requests[item % len(self.requests)].at(item)
+        request = self.requests[self._index(item)].at(item)
         at, origin = whole_url(url, request.path), "{0.scheme}://{0.netloc}".format(urlsplit(url))
         for _ in range(MAX_REDIRECTS):
             answer = refused.answer
