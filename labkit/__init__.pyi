@@ -14,6 +14,7 @@ from labkit.lab.facade import default_scale as default_scale
 from labkit.lab.facade import ladder as ladder
 from labkit.lab.facade import load as load
 from labkit.lab.facade import profile as profile
+from labkit.lab.facade import read as read
 from labkit.lab.facade import reproduce as reproduce
 from labkit.lab.facade import results as results
 from labkit.lab.facade import resume as resume

@@ -1,4 +1,4 @@
-"""Text from outside, made harmless where it is shown: in a terminal, on a page.
+"""Text from outside, made harmless where it is shown: in a terminal, on a page, in a spreadsheet.
 
 A server, a study file, a certificate or a stranger's record wrote some of what the lab shows. It is
 stored as it came, and escaped where it leaves the lab, and nowhere before.
@@ -6,7 +6,13 @@ stored as it came, and escaped where it leaves the lab, and nowhere before.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+# What a spreadsheet takes for the beginning of a formula, in either width.
+_FORMULA = re.compile(r"[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
 
 
 def visible(text: str, *, lines: bool = True) -> str:
@@ -46,3 +52,14 @@ def escape(text: str) -> str:
     from html import escape as escaped  # here: a measured process never makes any
 
     return escaped(visible(text))
+
+
+def cell(value: Any) -> Any:
+    """Return the value of a cell that no spreadsheet runs; what is no text, or a number, stays."""
+    if not isinstance(value, str):
+        return value
+    shown = visible(value, lines=False)
+    with suppress(ValueError):  # a number, such as -1, is no formula
+        float(value)
+        return shown
+    return f"'{shown}" if _FORMULA.match(value) else shown

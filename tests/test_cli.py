@@ -21,6 +21,7 @@ from typing import Any
 from unittest import mock
 
 import msgspec
+import pandas as pd
 import programs
 import psutil
 import pytest
@@ -29,7 +30,7 @@ from machines import checks
 from servers import ROOT
 
 import labkit as lab
-from labkit import cli, paths
+from labkit import cli, paths, stats
 from labkit.launch import launcher
 from labkit.record.record import Note
 
@@ -177,7 +178,7 @@ def test_a_profile_of_memory_names_lines_and_counts_no_time(store: Path, tmp_pat
     assert names == ["profile.folded", "profile.svg"]
 
 
-def test_results_are_listed_and_shown(store: Path, tmp_path: Path) -> None:
+def test_results_are_listed_shown_and_exported(store: Path, tmp_path: Path) -> None:
     assert "No record" in labkit_here("results list").stdout
     record_id = json.loads(labkit_here(f"run {SMALL} --json -").stdout)["records"][0]["id"]
     (store / "20260101T000000-000000.json").write_text('{"schema_version": 1, "id"')
@@ -197,6 +198,13 @@ def test_results_are_listed_and_shown(store: Path, tmp_path: Path) -> None:
     shown = labkit_here(f"results show {record_id[:18]} --chart {tmp_path / 't.svg'}")
     assert "60 ok" in shown.stdout
     assert "<svg" in (tmp_path / "t.svg").read_text()
+    assert record_id in labkit_here("results export").stdout
+    exported = labkit_here("results export --json -")
+    assert [record["id"] for record in json.loads(exported.stdout)["records"]] == [
+        "2025",
+        record_id,
+    ]
+    assert exported.stderr == listed.stderr
     assert "damaged" in refused("results show 20260101T000000-000000")
 
 
@@ -219,7 +227,7 @@ def test_a_list_has_filters_and_pages_newest_first(store: Path) -> None:
 def test_a_store_that_cannot_be_read_is_not_empty(tmp_path: Path, monkeypatch: Any) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("LABKIT_STORE", str(tmp_path / "file"))
-    for command in ("list", "list --json -", "show 2026"):
+    for command in ("list", "list --json -", "export", "show 2026"):
         assert "cannot be read (Not a directory)" in refused(f"results {command}")
 
 
@@ -289,7 +297,7 @@ def standard_output(stream: Any, line: str) -> Iterator[int]:
     yield int(ended.value.code or 0)
 
 
-@pytest.mark.parametrize("line", ["results list", "doctor --guards", "--help"])
+@pytest.mark.parametrize("line", ["results list", "results export", "doctor --guards", "--help"])
 def test_output_that_cannot_be_written_is_a_sentence(store: Path, line: str, capsys: Any) -> None:
     with Path("/dev/full").open("w") as full, standard_output(full, line) as status:
         assert status == 1
@@ -314,7 +322,7 @@ def test_a_letter_that_a_stream_has_not_got_is_a_question_mark(store: Path) -> N
         assert re.search(rb"CPU per request +[0-9.]+ \?s\n", written.getvalue())
 
 
-def test_a_record_and_its_table_name_what_was_called(store: Path) -> None:
+def test_a_record_its_table_and_its_export_name_what_was_called(store: Path) -> None:
     trial, url = make_record().trial, {"kind": "url", "url": "http://127.0.0.1:9000/items"}
     asked = [(trial["target"], "/status/404"), (url, "/7")]
     records = [
@@ -324,12 +332,37 @@ def test_a_record_and_its_table_name_what_was_called(store: Path) -> None:
     for record in records:
         lab.Store(store).add(msgspec.structs.replace(record, id=f"20260101T000000-{id(record)}"))
     listed = labkit_here("results list").stdout
+    exported = labkit_here("results export").stdout
     for record, called in zip(
         records, ("http /status/404", "http://127.0.0.1:9000/items/7"), strict=True
     ):
         assert called in listed
+        assert f",{called}," in exported
         assert called in lab.Run(record).text()
         assert f"Called: {called}." in lab.Study([record], []).text()
+
+
+def test_an_export_as_parquet_has_what_the_csv_has(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    trial = lab.Trial(target=lab.Command("app {port}"), **{"transport.limit": 7}).to_dict()
+    arm = {"target.command": "app {port}", "transport.limit": 7}
+    for number, (axes, asked) in enumerate([({}, make_record().trial), ({}, trial), (arm, trial)]):
+        lab.Store(store).add(make_record(id=f"2026{number}", axes=axes, trial=asked))
+    line = f"results export --csv {tmp_path / 'all.csv'} --parquet {tmp_path / 'all.parquet'}"
+    with standard_output(io.StringIO(), line) as status:
+        assert status == 0
+    parquet, csv = pd.read_parquet(tmp_path / "all.parquet"), pd.read_csv(tmp_path / "all.csv")
+
+    assert list(parquet) == list(csv)
+    assert parquet["target.command"].fillna("").tolist() == ["", *["app {port}"] * 2]
+    assert parquet["transport.limit"].tolist()[1:] == [7, 7]
+    assert parquet["path"].tolist() == ["/{item}", "/", "/"]
+    assert parquet["wall_s"].equals(stats.frame(lab.Store(store).records())["wall_s"])
+    monkeypatch.setattr("labkit.cli.results.find_spec", lambda _: None)
+    with standard_output(io.StringIO(), line) as status:
+        assert status == 2
+    assert "pip install 'labkit[parquet]'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", cli.COMMANDS)

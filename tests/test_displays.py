@@ -18,7 +18,7 @@ from matplotlib.colors import to_hex, to_rgba
 from matplotlib.image import imread
 from test_report import Page
 
-from labkit import stats
+from labkit import escaping, stats
 from labkit.charts import Chart, style
 from labkit.cli import terminal
 from labkit.errors import BadInput
@@ -182,6 +182,13 @@ def test_text_of_others_moves_no_terminal_and_adds_no_line(
     assert (said.out + said.err).replace("\n", "").isprintable()
     assert str(BadInput(f"a {ALIVE}")) == r"a \x1b]0;x\x07\x9b31m\u202e\u200b\x7f"
     assert ALIVE not in Chart(title=EVIL, height_in=1).svg()
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "\n", "\uff1d"])
+def test_no_cell_of_a_spreadsheet_is_a_formula(start: str) -> None:
+    assert escaping.cell(f"{start}cmd|'/c calc'!A1").startswith("'")
+    for harmless in ("-1.5e3", "+4", "a=1", "", 3, -2.5, None):
+        assert escaping.cell(harmless) == harmless
 
 
 def test_a_comparison_is_a_sentence_with_its_mark() -> None:

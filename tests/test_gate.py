@@ -227,6 +227,8 @@ def test_a_command_ends_with_1_where_it_is_worse_than_its_baseline_or_misses_a_t
     changes = json.loads(Path("out.json").read_text())["baseline"]
     assert {one["word"] for one in changes} == {SAME}
     line = f"run {COMMAND} --repeats 5 --fail-if 'rps < 600' --fail-if 'rps<9' --json out.json"
+    line += " --openmetrics figures.txt"
     status, _, said = ended(line, monkeypatch, capsys)
     assert (status, said.count("\n")) == (1, 1)
     assert json.loads(Path("out.json").read_text())["missed"] == [said[8:-1]]
+    assert Path("figures.txt").read_text().endswith("# EOF\n")

@@ -79,7 +79,7 @@ async def test_a_program_is_an_arm_like_any_other_measured_from_outside(tmp_path
     assert 1 <= max(one or 0 for one in line.in_flight) <= 4
     assert "connections at most 4 open" in lab.load(first.id).plot().alt
     assert "loop lag" not in lab.load(first.id).plot().alt
-    assert "worker_pool" not in study.text() + study.html()
+    assert "worker_pool" not in study.text() + study.html() + study.openmetrics()
     assert study.plot("memory").alt
     assert codes.judged_anew(first).verdict == first.verdict
     assert Trial.from_dict(first.trial, allow_commands=True).program == asked[0]

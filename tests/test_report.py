@@ -8,8 +8,11 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
+import labkit as lab
 from labkit import charts, stats
 from labkit.record.record import Note, Timeline
 from labkit.report import html as report
@@ -17,8 +20,9 @@ from labkit.report import study as report_study
 from labkit.report.file_study import Ledger
 from labkit.report.html import Table
 from labkit.report.study import Study
+from labkit.stats import frames
 from labkit.studies.verdicts import MARKS, Verdict
-from tests.factories import load_study, make_record
+from tests.factories import load_study, make_record, make_study
 
 EVIL = "<script>alert('&amp;')</script> | `x` *y* [z](http://127.0.0.1:9/)"
 DATA = Path(__file__).parent / "data"
@@ -188,6 +192,22 @@ def test_a_part_of_nothing_is_none_and_a_page_is_readable_in_light_and_dark() ->
 # Out of the lab, and into it
 
 
+def test_figures_as_openmetrics_are_valid_and_in_base_units() -> None:
+    records = make_study({"queue": {"throughput_rps": 600.0, "server.cpu_percent": 20.0}})
+    evil = [msgspec.structs.replace(one, axes={"transport.x": 'a"b\n\\'}) for one in records]
+    text = Study(evil, ["transport.x"]).openmetrics()
+
+    found = {one.name: one.samples[0] for one in text_string_to_metric_families(text)}
+    named = ("throughput_requests_per_second", "server_cpu_ratio", "process_peak_rss_bytes")
+    values = {
+        name: found[f"labkit_{name}"].value for name in (*named, "valid", "latency_p50_seconds")
+    }
+    assert list(values.values()) == pytest.approx([600, 0.2, 58_188_000, 1, 1.001], rel=1e-3)
+    labels = {"strategy": "queue", "called": "http", "transport_x": 'a"b\n\\'}
+    assert found["labkit_valid"].labels == labels
+    assert {*map(float, re.findall(r" ([\d.e-]+)$", text, re.MULTILINE))} >= {600.0}
+
+
 def test_any_result_is_written_as_a_page_with_its_chart_and_json(tmp_path: Path) -> None:
     study = Study([make_record(timeline=Timeline(), axes={"called": EVIL})], ["called"])
     page = Page(study.write(tmp_path / "new").read_text())
@@ -199,3 +219,38 @@ def test_any_result_is_written_as_a_page_with_its_chart_and_json(tmp_path: Path)
     text = "".join(page.texts)
     for word in ("Settings of the first arm", "workload.requests", "Environment"):
         assert word in text
+
+
+@pytest.mark.parametrize("name", ["k6.json", "oha.json", "locust_stats.csv", "wrk_latency.txt"])
+def test_results_of_other_tools_are_read_beside_the_labs_own(name: str) -> None:
+    found = lab.read(DATA / name)
+
+    assert list(found) == [*stats.DESCRIPTION, *stats.METRICS]
+    (row,) = found.dropna(axis=1).to_dict("records")
+    assert row.pop("id") == name
+    assert row.pop("strategy") in name
+    row.pop("latency_p999_s", None)
+    assert row == pytest.approx(
+        {"ok": 1470, "failures": 30, "wall_s": 5.0, "throughput_rps": 294.0}
+        | {"latency_mean_s": 0.0125, "latency_p50_s": 0.011, "latency_p90_s": 0.017}
+        | {"latency_p99_s": 0.04, "latency_max_s": 0.091}
+    )
+
+
+def test_a_file_without_results_is_refused() -> None:
+    for name in ("record.json", "mutants.toml", "none.csv"):
+        with pytest.raises(lab.BadInput, match=f"{name} (has no results|cannot be read)"):
+            lab.read(DATA / name)
+
+
+def test_an_export_has_url_path_and_every_setting() -> None:
+    trial = lab.Trial(target="http://127.0.0.1:9/a", limit=7).to_dict()
+    table = frames.export([make_record(), make_record(trial=trial, axes={"limit": 7})])
+
+    assert table["url"].tolist() == [None, "http://127.0.0.1:9/a"]
+    assert table["path"].tolist() == ["/{item}", "/a"]
+    assert table["workload.limit"].tolist() == [1_000, 7]
+    assert table["transport.force_close"].tolist() == [False, False]
+    about = [*frames.DESCRIPTION, "url", "path"]
+    assert list(table)[: len(about)] == about
+    assert list(table)[-len(stats.METRICS) :] == [*stats.METRICS]

@@ -93,7 +93,8 @@ class Wanted:
         self.fail_if: Sequence[str] = given.get("fail_if", ())
         self.save, self.markdown = given.get("save"), given.get("markdown")
         self.baseline, self.out = given.get("baseline"), given.get("out")
-        for option in ("save", "markdown"):
+        self.openmetrics = given.get("openmetrics")
+        for option in ("save", "markdown", "openmetrics"):
             check_file(f"--{option}", given.get(option))
         if self.out is not None:
             check_folder("--out", self.out)

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import math
 import shlex
+import sys
+from importlib.util import find_spec
 from typing import Any
 
 import labkit as lab
 from labkit import paths
 from labkit.cli import options, terminal
+from labkit.errors import NotInstalled
+from labkit.escaping import cell
 from labkit.record.record import Verdict
 from labkit.spec import validation
 
@@ -60,3 +64,33 @@ def show(asked: options.Asked) -> None:
     run = lab.Run(lab.Store().get(asked.record_id))
     write_chart(run)
     terminal.show(run.text(), asked.json, run.record.to_dict())
+
+
+def export(asked: options.Asked) -> None:
+    """Write all records as CSV, Parquet or JSON.
+
+    CSV and Parquet are one table with a row a record: what describes it, its URL, its path and
+    every setting, its metrics in base units. JSON has the whole records. A file in the store that
+    holds no readable record is left out, and named on standard error.
+    """
+    from labkit.stats import frames
+
+    csv, parquet, json = asked.csv, asked.parquet, asked.json
+    for option, where in (("--csv", csv), ("--parquet", parquet)):
+        options.check_file(option, where)
+    if parquet is not None and find_spec("pyarrow") is None:
+        raise NotInstalled(f"--parquet is {parquet!r}", "pyarrow", "parquet")
+    if csv is parquet is json is None:
+        csv = "-"
+    records = list(lab.Store().records())
+    if csv is not None:
+        table = frames.export(records).rename(columns=cell).map(cell)
+        with terminal.no_end_of_reader():
+            table.to_csv(sys.stdout if csv == "-" else csv, index=False)
+            sys.stdout.flush()
+    if parquet is not None:
+        whole = frames.export(records)
+        # A column of Parquet has one type, and a setting may have a number or a word.
+        words = whole.select_dtypes("object").map(lambda one: None if one is None else str(one))
+        whole.assign(**{str(name): words[name] for name in words}).to_parquet(parquet, index=False)
+    terminal.write_json(json, {"records": [record.to_dict() for record in records]})

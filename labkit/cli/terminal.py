@@ -121,6 +121,8 @@ def perform(
         found = Run(record) if record else Outcome([])
         if json is not None:
             write_json(json, found.to_dict() | {"failed": str(failure)})
+        if record and wanted.openmetrics:
+            write("--openmetrics", wanted.openmetrics, found.openmetrics())
         if record and json != "-":
             say(found.text())
         raise
@@ -132,7 +134,7 @@ def perform(
         missed = outcome.missed(*wanted.fail_if) if wanted.fail_if else []
         if json is not None:  # JSON needs pandas, whose import takes a third of a second
             write_json(json, outcome.to_dict() | ({"missed": missed} if wanted.fail_if else {}))
-        if "-" not in (json, wanted.markdown):
+        if "-" not in (json, wanted.markdown, wanted.openmetrics):
             say(shown)
     if remark is not None:
         note(remark)
@@ -149,6 +151,8 @@ def _written(outcome: Any, wanted: options.Wanted) -> str | None:
     """Write the files that are wanted of an outcome; return what there is to say of them."""
     if wanted.save:
         outcome.save(wanted.save)
+    if wanted.openmetrics:
+        write("--openmetrics", wanted.openmetrics, outcome.openmetrics())
     if wanted.markdown and outcome.changes:
         write("--markdown", wanted.markdown, outcome.changes.markdown())
     return f"The report is {outcome.write(wanted.out)}" if wanted.out else None

@@ -508,6 +508,15 @@ def results(
     return stats.stored((store or Store()).index(whole=True), columns, study=study, last=last)
 
 
+def read(*files: Path | str) -> stats.DataFrame:
+    """Return what Locust, k6, oha or wrk wrote, a row a file, with the columns of `lab.results()`.
+
+    Raises `BadInput` for a file that has no such results.
+    """
+    rows = [{"id": Path(one).name, **stored.others(Path(one))} for one in files]
+    return stats.DataFrame(rows).reindex(columns=[*stats.DESCRIPTION, *stats.METRICS])
+
+
 def load(name: Path | str | None = None, *, store: Store | None = None) -> Run | Study:
     """Return what was stored: a study by its id, one trial by its record's id, or a saved file.
 

@@ -1,4 +1,4 @@
-"""Results from what is stored: records of a study, references of benchmarks.
+"""Results from what is stored: records of a study, references of benchmarks, files of other tools.
 
 A reference is a benchmark that was measured on a machine which its records name: one JSON file a
 benchmark in `data/reference`, and the picture of that file. It has all records, also of runs that
@@ -8,12 +8,18 @@ own, and their verdicts are those of today's guards. Only the first repeat keeps
 
 from __future__ import annotations
 
+import csv
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
+
+import msgspec
 
 from labkit import paths
-from labkit.errors import BadInput
-from labkit.record import codec, codes
+from labkit.errors import BadInput, LabError
+from labkit.launch import programs
+from labkit.record import codec, codes, index
 from labkit.record.record import Record
 from labkit.record.store import Store
 from labkit.report import gate
@@ -22,6 +28,7 @@ from labkit.report.ladder import Ladder
 from labkit.report.reproduction import Reproduction
 from labkit.report.study import Study, Sweep, Timed
 from labkit.spec.trial import Trial
+from labkit.spec.validation import refusal
 from labkit.studies import study_file
 from labkit.studies.parts import THEN
 from labkit.studies.study_file import StudyFile, StudyPlan
@@ -122,3 +129,48 @@ def save_reference(study: FileStudy, path: Path) -> None:
     found = Reproduction(study.file, study.scale, study.records, absent=study.absent)
     found.made_again = again
     paths.write_whole(path.with_suffix(".png"), found.plot().png())
+
+
+def others(path: Path) -> dict[str, Any]:
+    """Return what a tool of others wrote of its run, under the names of metrics, in base units.
+
+    It is one of `data/tools.toml`, known by what is in the file. Raises `BadInput` for any other.
+    """
+    try:
+        figures = _numbers(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BadInput(f"{path} cannot be read ({error.strerror})") from None
+    except (LabError, LookupError, ValueError):
+        figures = {}
+    for tool, row in paths.table("tools.toml").items():
+        rules, found = {**row}, dict[str, list[float]]()
+        scale = rules.pop("scale")
+        for name, rule in rules.items():
+            found[name] = [value for key, value in figures.items() if re.fullmatch(rule, key)]
+        answers, failed, rps = (sum(found.pop(name)) for name in ("answers", "failed", "rps"))
+        if answers > 0 and rps > 0:
+            ok = {"ok": answers - failed, "failures": failed, "wall_s": answers / rps}
+            latency = {f"latency_{name}_s": scale * one[0] for name, one in found.items() if one}
+            return {"strategy": tool, **ok, "throughput_rps": ok["ok"] / ok["wall_s"], **latency}
+    raise refusal("no-results", path=path)
+
+
+_SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0}
+
+
+def _numbers(text: str) -> dict[str, float]:
+    """Return the numbers in a file by their names, as `data/tools.toml` has them."""
+    if text.lstrip().startswith("{"):
+        named = index.flat(msgspec.json.decode(text, type=dict[str, Any]))
+        return {name: float(one) for name, one in named if isinstance(one, int | float)}
+    if "Requests/sec:" not in text:
+        rows = {row["Name"]: row for row in csv.DictReader(text.splitlines())}
+        return {name: float(one) for name, one in rows["Aggregated"].items() if one[:1].isdigit()}
+    counted = programs.RIVALS["wrk"].read(text)
+    figures = {"answers": float(counted.ok + counted.failed), "failed": float(counted.failed)}
+    figures["Requests/sec"] = figures["answers"] / counted.wall_s
+    lines = re.findall(r"^ +([\d.]+%) +([\d.]+)(us|ms|s|m)$", text, flags=re.MULTILINE)
+    mean_and_max = re.search(r"Latency +([\d.]+)(us|ms|s|m) +\S+ +([\d.]+)(us|ms|s|m)", text)
+    if mean_and_max:
+        lines += [("mean", *mean_and_max.groups()[:2]), ("max", *mean_and_max.groups()[2:])]
+    return figures | {name: float(number) * _SECONDS[unit] for name, number, unit in lines}

@@ -101,6 +101,10 @@ class Outcome(Shown):
         """
         return gate.save(self.records, Path(path))
 
+    def openmetrics(self) -> str:
+        """Return the figures of each arm as OpenMetrics text."""
+        return tables.openmetrics(self.records, self.by, self._summary)
+
     def text(self) -> str:
         """Return the tables as a terminal shows them."""
         return "\n\n".join([*(shown.text() for shown in self._shown()), *self.notes])

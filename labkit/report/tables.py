@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from labkit import paths, stats
+from labkit.escaping import visible
 from labkit.record import codes, guards
 from labkit.record.record import Record
 from labkit.report.html import Table
@@ -100,6 +102,40 @@ def of_comparisons(compared: Sequence[Against]) -> Table:
     headers = [f"ratio to {first}", *(stats.METRICS[name].label for name in _RATIOS)]
     rows = [[label, *(found[name] for name in _RATIOS)] for label, found in cells.items()]
     return Table(headers=headers, rows=rows, says=says, left=len(headers))
+
+
+_OPEN_UNITS: Mapping[str, Any] = paths.table("tables.toml")["openmetrics"]
+
+
+def openmetrics(records: Sequence[Record], by: Sequence[str], summary: stats.DataFrame) -> str:
+    """Return the figures of each arm as OpenMetrics text (its specification, version 1.0).
+
+    Each is a gauge in base units: the median of the repeats, as in the tables.
+    """
+    whose = {"strategy": {one.ran for one in records}, "called": {one.called for one in records}}
+    common = {name: value for name, (value, *more) in whose.items() if not more}
+    lines, rows = list[str](), list[tuple[str, dict[Hashable, Any]]]()
+    for row in summary.to_dict("records"):
+        rows.append((_labels(common | {name: row[name] for name in by}), row))
+    for name, metric in stats.METRICS.items():
+        ending = next((one for one in _OPEN_UNITS if name.endswith(one)), "")
+        more, unit, times = _OPEN_UNITS.get(ending, ("", "", 1.0))
+        family = f"labkit_{name.removesuffix(ending)}{more}{unit}"
+        known = [(to, times * row[name]) for to, row in rows if not math.isnan(row[name])]
+        if known:
+            lines += [f"# TYPE {family} gauge", *([f"# UNIT {family} {unit[1:]}"] if unit else [])]
+            lines += [f"# HELP {family} {metric.label}", *(f"{family}{to} {n}" for to, n in known)]
+    lines += ["# TYPE labkit_valid gauge", "# HELP labkit_valid 1 if no run of the arm is invalid"]
+    lines += [f"labkit_valid{to} {int(row['verdict'] != 'invalid')}" for to, row in rows]
+    return "\n".join([*lines, "# EOF", ""])
+
+
+def _labels(values: Mapping[str, Any]) -> str:
+    pairs = []
+    for name, value in values.items():
+        text = visible(str(value)).replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+        pairs.append(f'{re.sub(r"[^a-zA-Z0-9_]", "_", name)}="{text}"')
+    return f"{{{','.join(pairs)}}}" if pairs else ""
 
 
 def of_one(record: Record) -> Table:

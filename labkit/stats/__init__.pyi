@@ -2,6 +2,7 @@
 
 from pandas import DataFrame as DataFrame
 from pandas import Series as Series
+from pandas import concat as concat
 
 from labkit.record.index import DESCRIPTION as DESCRIPTION
 from labkit.stats.comparisons import Against as Against

@@ -11,6 +11,7 @@ import re
 import statistics
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, get_args
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -18,7 +19,7 @@ from labkit import stats
 from labkit.errors import BadInput
 from labkit.escaping import visible
 from labkit.record.codes import CODES
-from labkit.record.index import DESCRIPTION, Index, describe
+from labkit.record.index import DESCRIPTION, Index, describe, flat
 from labkit.record.record import Record, Verdict
 from labkit.spec import validation
 from labkit.stats.intervals import MIN_REPEATS
@@ -31,6 +32,8 @@ _OPTIONS = re.compile(r"-\S+(?:\s+[^-\s]\S*)?|\S+")
 Blocks = dict[Hashable, float | None]
 # From best to worst.
 VERDICTS: tuple[str, ...] = get_args(Verdict)
+# What is asked for where no path is given, by the kind of target.
+_PATHS = {"http": "/{item}", "command": "/", "url": "/"}
 
 
 def frame(records: Iterable[Record]) -> stats.DataFrame:
@@ -77,6 +80,25 @@ def _frame(
         for name in names
     }
     return stats.DataFrame(found)
+
+
+def export(records: Iterable[Record]) -> stats.DataFrame:
+    """Return `frame` with the URL, the path and each setting of a record, by its dotted name.
+
+    Where such a setting is an axis of some records, its column has it of all.
+    """
+    listed = list(records)
+    whole, rows = frame(listed), list[dict[str, Any]]()
+    for record in listed:
+        target, asked = (record.trial.get(part, {}) for part in ("target", "workload"))
+        url = target.get("url")
+        path = asked.get("path") or urlsplit(url or "").path or _PATHS.get(target.get("kind"))
+        rows.append(record.axes | {"url": url, "path": path} | dict(flat(record.trial)))
+    first = dict.fromkeys(["url", "path", *itertools.chain(*rows)])
+    names = [name for name in first if name not in (*DESCRIPTION, *METRICS)]
+    more = stats.DataFrame({name: _column([row.get(name) for row in rows]) for name in names})
+    described, figures = whole[[*DESCRIPTION]], whole[[*METRICS]]
+    return stats.concat([described, more, figures], axis=1)
 
 
 def _column(values: list[Any]) -> stats.Series[Any]:
