@@ -67,12 +67,7 @@ def show(asked: options.Asked) -> None:
 
 
 def export(asked: options.Asked) -> None:
-    """Write all records as CSV, Parquet or JSON.
-
-    CSV and Parquet are one table with a row a record: what describes it, its URL, its path and
-    every setting, its metrics in base units. JSON has the whole records. A file in the store that
-    holds no readable record is left out, and named on standard error.
-    """
+    """Write all records as CSV, Parquet or JSON."""
     from labkit.stats import frames
 
     csv, parquet, json = asked.csv, asked.parquet, asked.json
