@@ -43,6 +43,7 @@ from wrong_answers.strategies import a_bare_loop, everything_at_once, in_a_cell
 CORES = os.sched_getaffinity(0)
 # From 3.13 on Python itself has freed a large block once aiohttp is imported.
 MAPS_READS = [None if malloc.settle() is None else sys.version_info < (3, 13)] * 2
+CONGESTION_CONTROL = Path("/proc/sys/net/ipv4/tcp_congestion_control")
 # What a machine that others use as well may bring into any record.
 WEATHER = {
     *("core-contended", "core-lost", "server-busy", "client-cpu", "client-saturated", "loop-lag"),
@@ -96,6 +97,7 @@ def test_all_was_done_as_it_was_asked_for_in_a_time_that_agrees_with_the_delays(
     assert effective["server"]["loop"] == "uvloop"
     assert (effective["server"]["delay"], effective["server"]["seed"]) == ("0.05", 3)
     assert effective["python"] == sys.version.split()[0]
+    assert effective["congestion_control"] == CONGESTION_CONTROL.read_text().strip()
     # None of what was set in the shell was in force, nor did the lab change what malloc does.
     assert (effective["debug"], effective["variables"]) == (False, {})
     assert effective["malloc_maps_reads"] == MAPS_READS

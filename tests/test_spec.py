@@ -619,16 +619,6 @@ def test_what_is_set_is_got_and_is_the_same_after_json(
         assert hash(again) == hash(trial)
 
 
-def test_a_setting_that_is_gone_is_left_out_where_it_had_its_usual_value() -> None:
-    stored = Trial().to_dict()
-    stored["workload"] |= {"order": "listed", "think": "0", "stages_of": "rate"}
-    stored["transport"]["chunk_bytes"] = 65_536
-    assert Trial.from_dict(stored) == Trial()
-    stored["workload"]["think"] = "0.5"
-    with pytest.raises(BadInput, match="a setting of workload is 'think'"):
-        Trial.from_dict(stored)
-
-
 @settings(max_examples=40)
 @given(settings_of_a_trial(), settings_of_a_trial())
 def test_replacing_is_constructing_with_the_later_settings(

@@ -26,6 +26,7 @@ from scripted import Peer, Scripted, answer, scripted
 from labkit.measured.transports import Fetch, open_transport, paced
 from labkit.measured.transports.aiohttp import NAME, Aiohttp, KnownAddresses
 from labkit.measured.transports.client import url_template
+from labkit.record.requests import Received
 from labkit.spec.transports import AiohttpTransport
 
 GZIPPED = gzip.compress(b"x" * 10_000)
@@ -112,7 +113,7 @@ async def each(fetch: Fetch, count: int) -> None:
 # Reading
 
 
-@pytest.mark.parametrize("read", ["read", "stream"])
+@pytest.mark.parametrize("read", ["read", "stream", "release"])
 @pytest.mark.parametrize(
     ("kind", "decoded_bytes"), [("hello", 5), ("empty", 0), ("big", 300_000), ("packed", 10_000)]
 )
@@ -120,7 +121,7 @@ async def test_an_item_is_one_request_whose_bytes_are_counted_as_they_came_and_u
     server: Server, kind: str, decoded_bytes: int, read: str
 ) -> None:
     wire_bytes = len(GZIPPED) if kind == "packed" else decoded_bytes
-    transport = over(server, kind, read=read, accept_encoding="br")
+    transport = over(server, kind, read=read, chunk_bytes=1_000, accept_encoding="br")
     async with transport as fetch:
         found = [await fetch(7), await fetch(8)]
     assert {len(one.body) for one in found} == {decoded_bytes if read == "read" else 0}
@@ -129,9 +130,13 @@ async def test_an_item_is_one_request_whose_bytes_are_counted_as_they_came_and_u
     assert server.targets == [f"/{kind}/7", f"/{kind}/8"]
     assert server.headers("Accept-Encoding") == ["br"] * 2
     found = transport.received
-    assert found.bodies == 2
-    assert (found.wire_bytes, found.decoded_bytes) == (2 * wire_bytes, 2 * decoded_bytes)
-    assert (found.wire_bytes_each, found.decoded_bytes_each) == (wire_bytes, decoded_bytes)
+    if read == "release":
+        assert found == Received(bodies=0, wire_bytes=0, decoded_bytes=0)
+        assert (found.wire_bytes_each, found.decoded_bytes_each) == (None, None)
+    else:
+        assert found.bodies == 2
+        assert (found.wire_bytes, found.decoded_bytes) == (2 * wire_bytes, 2 * decoded_bytes)
+        assert (found.wire_bytes_each, found.decoded_bytes_each) == (wire_bytes, decoded_bytes)
 
 
 @pytest.mark.parametrize("read", ["read", "stream"])
@@ -148,6 +153,12 @@ async def test_a_body_is_read_to_its_end_and_the_connection_used_again(
         await fetch(1)
 
     assert server.connections == 1
+
+
+async def test_a_released_body_is_not_waited_for(server: Server) -> None:
+    async with over(server, "drip", read="release") as fetch:
+        await fetch(0)
+        assert not server.gate.is_set()
 
 
 # Connections
@@ -226,7 +237,7 @@ async def test_what_is_in_force_is_read_back(settings: dict[str, Any]) -> None:
         found = transport.effective
 
     expected = {name: getattr(asked, name) for name in asked.__struct_fields__}
-    del expected["read"]
+    del expected["read"], expected["chunk_bytes"]
     if asked.force_close:
         expected["keepalive_timeout"] = None
     if asked.read_bufsize is None:
@@ -244,9 +255,10 @@ async def test_what_is_in_force_is_read_back(settings: dict[str, Any]) -> None:
 async def test_a_failure_has_the_kind_of_its_cause(
     server: Server, kind: str, expected: list[str]
 ) -> None:
-    for read in ("read", "stream"):
+    reads = ["read", "stream", "release"] if "payload" not in expected else ["read", "stream"]
+    for read in reads:
         assert await alone(over(server, kind, read=read)) in expected
-    assert server.targets == [f"/{kind}/0"] * 2
+    assert server.targets == [f"/{kind}/0"] * len(reads)
 
 
 @pytest.mark.parametrize("name", ["timeout_s", "sock_read_timeout_s"])

@@ -23,6 +23,7 @@ import os
 import platform
 import resource
 import signal
+import socket
 import sys
 import warnings
 from collections.abc import Awaitable, Callable, Iterator
@@ -412,6 +413,7 @@ def _effective(trial: Trial, window: Window) -> dict[str, Any]:
         "cores": sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
         "descriptors": resource.getrlimit(resource.RLIMIT_NOFILE)[0],
         "malloc_maps_reads": window.maps_reads,
+        "congestion_control": _congestion_control(),
         "variables": {name: os.environ[name] for name in shown if name in os.environ},
         "debug": loop.get_debug(),
         "versions": {name: _version(name) for name in libraries},
@@ -438,6 +440,14 @@ def _version(package: str) -> str | None:
 
     with contextlib.suppress(metadata.PackageNotFoundError):
         return metadata.version(package)
+    return None
+
+
+def _congestion_control() -> str | None:
+    """Return how TCP avoids congestion in connections that nobody sets it for; None: unknown."""
+    with contextlib.suppress(AttributeError, OSError), socket.socket() as unset:
+        name = unset.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16)
+        return name.rstrip(b"\0").decode("ascii", "replace")
     return None
 
 

@@ -83,7 +83,8 @@ class AiohttpTransport(LibraryTransport, frozen=True, kw_only=True, tag="aiohttp
     sock_connect_timeout_s: Seconds | None = 30.0
     sock_read_timeout_s: Seconds | None = None
     session_per_request: bool = False
-    read: Literal["read", "stream"] = "read"
+    read: Literal["read", "stream", "release"] = "read"
+    chunk_bytes: Annotated[int, Meta(ge=1, le=1 << 26)] = 65_536
     accept_encoding: Literal["identity", "gzip", "deflate", "br", "zstd"] | None = None
     read_bufsize: Annotated[int, Meta(ge=1, le=1 << 26)] | None = None
     retry_dropped: bool = False
@@ -198,10 +199,10 @@ class AsyncpgTransport(Transport, frozen=True, kw_only=True, tag="asyncpg"):
 
     `mode`: connect (a connection for each query), single (one connection, on which queries wait for
     each other: asyncpg raises where two are made at a time) or pool, whose settings the others are.
-    `min_size` None is all `max_size` from the start; without `reset` a connection that comes back
-    to the pool is not reset, which saves a round trip. With a `batch` above 1 up to so many calls
-    become one query for many rows, which is sent once they are that many or `batch_delay_s` after
-    the first of them.
+    `min_size` None is all `max_size` from the start; `max_inactive_s` 0 keeps idle ones for ever;
+    without `reset` a connection that comes back to the pool is not reset, which saves a round trip.
+    With a `batch` above 1 up to so many calls become one query for many rows, which is sent once
+    they are that many or `batch_delay_s` after the first of them.
     """
 
     shared_by = "batch"
@@ -213,6 +214,7 @@ class AsyncpgTransport(Transport, frozen=True, kw_only=True, tag="asyncpg"):
     acquire_timeout_s: Seconds | None = 30.0
     command_timeout_s: Seconds | None = 60.0
     connect_timeout_s: Seconds = 30.0
+    max_inactive_s: Annotated[float, Meta(ge=0, le=86_400)] = 300.0
     reset: bool = True
     overcommit: bool = False
     batch: Annotated[int, Meta(ge=1, le=10_000)] = 1

@@ -37,10 +37,6 @@ MAX_TIMED_REQUESTS = 100_000_000
 MAX_PROGRAM_S = 3_600.0
 # Settings of the trial as a whole that only the lab's own client knows.
 _OF_CLIENT = ("loop", "eager_tasks", "probes", "saturate", "clients")
-# Settings that there are no longer, with the values that they have in records made before.
-_GONE: Mapping[str, Mapping[str, Any]] = {
-    "transport": {"chunk_bytes": 65_536, "max_inactive_s": 300.0},
-}
 # Letters of the text that shows a trial: what differs from the defaults.
 MAX_REPR = 199
 
@@ -409,9 +405,6 @@ class Trial:
         they may name a command, or a strategy in a file, is to be said.
         """
         settings = dict(data)
-        for role, gone in _GONE.items():
-            if isinstance(part := settings.get(role), Mapping):
-                settings[role] = {n: v for n, v in part.items() if gone.get(n, ...) != v}
         target = settings.get("target")
         allowed = target.get("allow_remote") if isinstance(target, Mapping) else None
         if allowed not in (None, allow_remote):

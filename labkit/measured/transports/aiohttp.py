@@ -27,8 +27,6 @@ from labkit.spec.transports import AiohttpTransport
 
 # Method, URL, and the rest by name.
 Arguments = tuple[str, URL, dict[str, Any]]
-# How much of a body that is streamed is taken at a time.
-CHUNK_BYTES = 65_536
 # What the synthetic server is called where it has a name. `.test` is reserved (RFC 6761).
 NAME = "lab.test"
 # Settings that a connector takes and shows under the same name.
@@ -149,8 +147,8 @@ class Aiohttp(TransportClient[AiohttpTransport]):
         return fetch
 
     def _reader(self) -> Callable[[aiohttp.ClientResponse], Awaitable[bytes]]:
-        """Return what reads a body, once and for all: as a whole, or in chunks."""
-        add = self._bodies.add
+        """Return what reads a body, once and for all: as a whole, in chunks, or not at all."""
+        add, size, how = self._bodies.add, self.settings.chunk_bytes, self.settings.read
         most = math.inf if self.settings.max_body_bytes is None else self.settings.max_body_bytes
 
         async def read(response: aiohttp.ClientResponse) -> bytes:
@@ -163,12 +161,15 @@ class Aiohttp(TransportClient[AiohttpTransport]):
 
         async def read_chunks(response: aiohttp.ClientResponse) -> bytes:
             bounded = _Bounded(response, most)
-            async for _ in response.content.iter_chunked(CHUNK_BYTES):
+            async for _ in response.content.iter_chunked(size):
                 bounded.check()
             add(response.content)
             return b""
 
-        return read if self.settings.read == "read" else read_chunks
+        async def leave(response: aiohttp.ClientResponse) -> bytes:
+            return b""
+
+        return {"read": read, "stream": read_chunks, "release": leave}[how]
 
 
 def _arguments(url: str, request: Request) -> Callable[[int], Arguments]:

@@ -55,6 +55,7 @@ class Asyncpg(postgres.PostgresClient[AsyncpgTransport]):
                 """Leave a connection as it comes back."""
 
             how = {"init": count, "reset": None if settings.reset else leave, **self._limits_s}
+            how["max_inactive_connection_lifetime"] = settings.max_inactive_s
             sizes = {"min_size": least, "max_size": settings.max_size}
             self._pool = await asyncpg.create_pool(self.to.url, **sizes, **how)
             self.stack.callback(self._pool.terminate)
