@@ -55,10 +55,13 @@ class BadInput(LabError, ValueError):
 class NotInstalled(BadInput):
     """What was asked for needs `package`, which is not there; the message says how to get it."""
 
-    def __init__(self, asked: str, package: str, extra: str) -> None:
+    def __init__(self, asked: str, package: str, extra: str | None) -> None:
+        # What replaces packages of others is in no extra.
+        where = "" if extra else " in an environment of its own"
+        what = f"'labkit[{extra}]'" if extra else package
         super().__init__(
-            f"{asked}: the package {package} is not installed; install it with: "
-            f"pip install 'labkit[{extra}]'"
+            f"{asked}: the package {package} is not installed; install it{where} with: "
+            f"pip install {what}"
         )
         self.package = package
 

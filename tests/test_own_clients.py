@@ -219,8 +219,12 @@ async def test_a_library_has_as_many_connections_as_it_may(library: Any) -> None
 
 def test_what_cannot_be_had_or_reached_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(preflight, "find_spec", lambda name: None)
-    with pytest.raises(BadInput, match=r"transport is 'httpx': .* pip install 'labkit\[clients\]'"):
-        preflight.check(Trial(transport="httpx"))
+    for name, says in {
+        "httpx": r"pip install 'labkit\[clients\]'",
+        "niquests": "install it in an environment of its own with: pip install niquests",
+    }.items():
+        with pytest.raises(BadInput, match=f"transport is '{name}': the package.*{says}"):
+            preflight.check(Trial(transport=name))
     host = {"url": "http://h.invalid", "allow_remote": "h.invalid"}
     with pytest.raises(BadInput, match="only aiohttp, streams and wire call no other address"):
         Trial(transport="httpx", target=host, limit=5)

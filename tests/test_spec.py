@@ -453,7 +453,7 @@ def test_a_url_is_a_target() -> None:
 
 def test_a_target_brings_its_transport_along() -> None:
     echo = Trial(target="echo", api="streams", message_bytes=2_048, **{"target.loop": "asyncio"})
-    valkey = Trial(target="valkey", keys=7, mode="blocking", max_connections=3)
+    valkey = Trial(target="valkey", keys=7, mode="pipeline", depth=3)
 
     assert echo.target == EchoTarget(api="streams", loop="asyncio")
     assert echo.transport == EchoTransport(message_bytes=2_048)
@@ -465,7 +465,7 @@ def test_a_target_brings_its_transport_along() -> None:
     assert echo.replace(target=HERE).transport == AiohttpTransport()
     assert Trial(transport="wire").replace(target="http").transport == WireTransport()
     assert valkey.target == ValkeyTarget(keys=7)
-    assert valkey.transport == RedisTransport(mode="blocking", max_connections=3)
+    assert valkey.transport == RedisTransport(mode="pipeline", depth=3)
     assert (valkey.floor_s, valkey.url, valkey.saturates) == (None, None, True)
 
 
@@ -543,7 +543,7 @@ def test_connections_of_50_requests(kind: str, settings: Any, connections: int, 
 
     assert part.connections_at(50) == connections
     assert part.sent_at(50) == sent
-    assert part.queues == (getattr(part, "mode", "") == "blocking")
+    assert part.queues == (getattr(part, "mode", "") in ("blocking", "pipeline"))
 
 
 @pytest.mark.parametrize(("settings", "floor_s", "bound_s"), KNOWN["floors"])

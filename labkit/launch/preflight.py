@@ -120,7 +120,8 @@ def check(trial: Trial) -> None:
     if not trial.own_strategy and trial.strategy in PEERS and is_there(trial.strategy) is None:
         raise NotInstalled(f"strategy is {trial.strategy!r}", trial.strategy, "peers")
     if (kind := trial.transport.kind) in LIBRARIES and is_there(kind) is None:
-        raise NotInstalled(f"transport is {kind!r}", kind, "clients")
+        extra = None if kind == "niquests" else "clients"
+        raise NotInstalled(f"transport is {kind!r}", kind, extra)
     if (ca := getattr(trial.transport, "ca", None)) is not None:
         try:
             ssl.create_default_context(cafile=ca)

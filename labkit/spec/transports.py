@@ -11,7 +11,7 @@ from labkit.spec.validation import Connections, Part, Seconds, ShortSeconds, by_
 
 MaxBodyBytes = Annotated[int, Meta(ge=0, le=1 << 40)] | None
 MAX_THREADS = 1_000
-BATCH_DELAY_S, POOL_TIMEOUT_S = 0.01, 20.0
+BATCH_DELAY_S, PIPELINE_DEPTH, POOL_TIMEOUT_S = 0.01, 16, 20.0
 
 
 class Transport(Part, frozen=True, kw_only=True, tag_field="kind"):
@@ -44,7 +44,7 @@ class LibraryTransport(Transport, frozen=True, kw_only=True):
     `limit` is how many connections it may have; 0 is as many as the workload needs. Only aiohttp
     limits a whole call: `timeout_s` of the others is for each wait (for room, to connect, to write,
     for a piece of the answer). `max_body_bytes`, `ca` and `verify` are as of aiohttp's; without a
-    `ca` requests trusts whom it brings with it. The workload says whether redirects
+    `ca` requests and niquests trust whom they bring with them. The workload says whether redirects
     are followed, and not what is usual with a library (requests follows them, httpx does not).
     """
 
@@ -162,6 +162,10 @@ class Httpx2Transport(HttpxTransport, frozen=True, kw_only=True, tag="httpx2"):
     """httpx2, which continues httpx, with the same settings."""
 
 
+class NiquestsTransport(LibraryTransport, frozen=True, kw_only=True, tag="niquests"):
+    """niquests, one `AsyncSession`."""
+
+
 class RequestsTransport(LibraryTransport, frozen=True, kw_only=True, tag="requests"):
     """requests in threads, with a session each: `limit` of them, at most 1,000.
 
@@ -252,41 +256,49 @@ class RedisTransport(Transport, frozen=True, kw_only=True, tag="redis"):
     """redis-py's asyncio client, without retries: one GET is one call, and is counted once.
 
     `mode`: client (a client and a connection for each call), pool (a `ConnectionPool`, which raises
-    when all of its connections are in use) or blocking (a `BlockingConnectionPool`, which lets the
-    call wait up to `pool_timeout_s`). `max_connections=0` is no limit; a client of one call has it
-    to itself. `timeout_s` is for each write and each read.
+    when all of its connections are in use), blocking (a `BlockingConnectionPool`, which lets the
+    call wait up to `pool_timeout_s`) or pipeline (calls made in the same turn of the loop share a
+    round trip, up to `depth` of them, over a blocking pool). `max_connections=0` is no limit; a
+    client of one call has it to itself. `timeout_s` is for each write and each read.
     """
 
     limited_by = "max_connections"
-    queueing = ("blocking",)
+    queueing = ("blocking", "pipeline")
 
-    mode: Literal["client", "pool", "blocking"] = "pool"
+    mode: Literal["client", "pool", "blocking", "pipeline"] = "pool"
     max_connections: Connections = 0
     pool_timeout_s: Seconds | None = POOL_TIMEOUT_S
+    depth: Annotated[int, Meta(ge=1, le=10_000)] = PIPELINE_DEPTH
     timeout_s: Seconds | None = 300.0
     connect_timeout_s: Seconds | None = 30.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.depth != PIPELINE_DEPTH and self.mode != "pipeline":
+            raise refusal("unheeded", name="depth", value=self.depth, asked=self, modes="pipeline")
         if self.pool_timeout_s != POOL_TIMEOUT_S and not self.queues:
-            raise refusal("pool_timeout_s", transport=self)
+            found = {"name": "pool_timeout_s", "value": self.pool_timeout_s}
+            raise refusal("unheeded", **found, asked=self, modes=" or ".join(self.queueing))
 
     def connections_at(self, in_flight: int) -> int:
         """Apply a pool's limit, which holds for all of its calls, whether they wait or fail."""
         return in_flight if self.mode == "client" else super().connections_at(in_flight)
 
     def sent_at(self, in_flight: int) -> int:
-        """Count those that do not wait; only a blocking pool makes some wait."""
-        return super().sent_at(in_flight) if self.queues else in_flight
+        """Count those that do not wait; only the blocking modes make some wait."""
+        if not self.queues:
+            return in_flight
+        depth = self.depth if self.mode == "pipeline" else 1
+        return min(in_flight, self.connections_at(in_flight) * depth)
 
 
 TRANSPORTS: Mapping[str, type[Transport]] = by_kind(
     *(AiohttpTransport, StreamsTransport, WireTransport, HttpxTransport, Httpx2Transport),
-    *(RequestsTransport, ClientTransport, EchoTransport),
-    *(AsyncpgTransport, PsycopgTransport, RedisTransport),
+    *(NiquestsTransport, RequestsTransport, ClientTransport),
+    *(EchoTransport, AsyncpgTransport, PsycopgTransport, RedisTransport),
 )
 # Those that are packages of the same name.
-LIBRARIES = ("httpx", "httpx2", "requests")
+LIBRARIES = ("httpx", "httpx2", "niquests", "requests")
 _OF_HTTP = ("aiohttp", "streams", "wire", *LIBRARIES, "own")
 # For each target the transports that speak with it; the first is what it gets unless one is named.
 SPEAK: Mapping[str, tuple[str, ...]] = {

@@ -1,4 +1,4 @@
-"""Clients that others wrote, as transports: the user's own, and three that everybody knows.
+"""Clients that others wrote, as transports: the user's own, and four that everybody knows.
 
 Only the library that the trial names is imported. Each is used as its own documents show it, with
 one client for all calls, but for what every transport does alike: it sends what the item asks for,
@@ -125,8 +125,7 @@ class Library(client.TransportClient[LibraryTransport]):
     async def open(self) -> Fetch:
         """Open the library's client; return what a strategy calls for each item."""
         kind, calls, url = self.settings.kind, self.to.calls, self.to.url
-        opener = _requests if kind == "requests" else _httpx
-        opened = opener(import_module(kind), self.settings, self.to)
+        opened = _OPENERS.get(kind, _httpx)(import_module(kind), self.settings, self.to)
         send: Send = await self.stack.enter_async_context(opened)
         asked, ok = calls.prepared(partial(call_template, url)), calls.at_once
 
@@ -179,13 +178,35 @@ async def _httpx(library: Any, asked: Any, to: Destination) -> AsyncIterator[Sen
         yield send
 
 
+def _arguments(asked: LibraryTransport, url: str, one: Request) -> dict[str, Any]:
+    """Return what a session of requests and niquests is asked for."""
+    # They take a file and no context. The variable is how the lab names its own certificate.
+    trusted = asked.ca or os.environ.get("SSL_CERT_FILE") or True
+    how = {"stream": True, "allow_redirects": False, "timeout": asked.timeout_s}
+    what = {"method": one.method, "url": url, "headers": one.headers, "data": one.body}
+    return {**what, **how, "verify": asked.verify and trusted}
+
+
+@asynccontextmanager
+async def _niquests(library: Any, asked: Any, to: Destination) -> AsyncIterator[Send]:
+    """Give what sends over one `AsyncSession`."""
+    most = asked.connections_at(to.limit)
+    async with library.AsyncSession(pool_connections=1, pool_maxsize=most) as session:
+        session.trust_env = False
+
+        async def send(call: tuple[str, Request]) -> Answer:
+            begun = await session.request(**_arguments(asked, *call))
+            async with begun as response:
+                pieces = await response.iter_content(PIECE_BYTES)
+                return await _read(response, pieces, asked.max_body_bytes)
+
+        yield send
+
+
 @asynccontextmanager
 async def _requests(library: Any, asked: Any, to: Destination) -> AsyncIterator[Send]:
     """Give what sends in threads, each with a session: one is not meant to be shared."""
     here, sessions = threading.local(), list[Any]()
-    how = {"stream": True, "allow_redirects": False, "timeout": asked.timeout_s}
-    # It takes a file and no context. The variable is how the lab names its own certificate.
-    how["verify"] = asked.verify and (asked.ca or os.environ.get("SSL_CERT_FILE") or True)
 
     def begin() -> None:
         here.session = library.Session()
@@ -193,9 +214,7 @@ async def _requests(library: Any, asked: Any, to: Destination) -> AsyncIterator[
         sessions.append(here.session)
 
     def ask(call: tuple[str, Request]) -> Answer:
-        url, one = call
-        what = {"headers": one.headers, "data": one.body}
-        with here.session.request(one.method, url, **what, **how) as response:
+        with here.session.request(**_arguments(asked, *call)) as response:
             body = bytearray()
             _check(int(response.headers.get("content-length") or 0), asked.max_body_bytes)
             for piece in response.iter_content(PIECE_BYTES):
@@ -209,3 +228,6 @@ async def _requests(library: Any, asked: Any, to: Destination) -> AsyncIterator[
     threads.shutdown(wait=False, cancel_futures=True)
     for session in sessions:
         session.close()
+
+
+_OPENERS = {"niquests": _niquests, "requests": _requests}

@@ -6,6 +6,7 @@ is retried, as the lab counts each call once.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any, cast
 from urllib.parse import parse_qs, urlsplit
@@ -58,6 +59,9 @@ class Redis(TransportClient[RedisTransport]):
         get: Callable[[str], Any] = client.get
         if asked.mode == "client":
             get = self._get_with_new_client
+        elif asked.mode == "pipeline":
+            self._in_force["depth"] = asked.depth
+            get = Batches(client, asked.depth).get
 
         async def fetch(item: int) -> bytes:
             value = await get(key_of(item))
@@ -86,6 +90,38 @@ class Redis(TransportClient[RedisTransport]):
     async def _get_with_new_client(self, key: str) -> Any:
         async with redis.Redis.from_pool(self._make_pool()) as client:
             return await client.get(key)
+
+
+class Batches:
+    """Calls of one turn of the loop, up to `depth` of them, in one round trip."""
+
+    def __init__(self, client: redis.Redis, depth: int) -> None:
+        from labkit.measured.patterns.shared_calls import Flight  # here: other modes need none
+
+        self._client, self._depth, self._begin = client, depth, Flight[list[Any]]
+        self._keys: list[str] = []
+        self._flight: Flight[list[Any]]
+
+    async def get(self, key: str) -> Any:
+        """Return the value of a key, asked for with those of other calls."""
+        if len(self._keys) in (0, self._depth) or self._flight.ending:
+            self._keys = []
+            self._flight = self._begin(self._execute(self._keys))
+        flight, place = self._flight, len(self._keys)
+        self._keys.append(key)
+        answer = (await flight.result())[place]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    async def _execute(self, keys: list[str]) -> list[Any]:
+        await asyncio.sleep(0)  # the other calls of this turn are to come in; tasks may be eager
+        if self._keys is keys:
+            self._keys = []
+        async with self._client.pipeline(transaction=False) as pipe:
+            for key in keys:
+                pipe.get(key)
+            return list(await pipe.execute(raise_on_error=False))
 
 
 def keys_of(url: str) -> Callable[[int], str]:
