@@ -67,10 +67,13 @@ def forest(
     title: str = "What others claim, and what was measured",
     notes: Sequence[str] = (),
 ) -> Chart:
-    """Draw all verdicts below each other, ratios first. Raises `BadInput` where there is none."""
+    """Draw all verdicts below each other, ratios first. Raises `BadInput` where there is none.
+
+    Where nothing was measured, they are listed without a mark.
+    """
     measured = [one for one in claims if one.measured is not None]
     ratios = [one for one in claims if one.is_ratio and (one.measured or one.published)]
-    counts = [one for one in measured if not one.is_ratio]
+    counts = [one for one in measured if not one.is_ratio] or ([] if ratios else [*claims])
     rest = [one.name for one in claims if one not in (*ratios, *counts)]
     panels = [(rows, draw) for rows, draw in ((ratios, _ratios), (counts, _counts)) if rows]
     if not panels:
@@ -136,6 +139,7 @@ def _counts(ax: Axes, rows: Sequence[Claimed]) -> None:
     ax.barh(range(len(rows)), 0.12, 0.8, 0.94, facecolor=_BAND)
     ax.hlines(range(len(rows)), 0, 1, color=PALE, linewidth=1, zorder=1)
     for row, one in enumerate(rows):
-        _interval(ax, row, None, one.inside / max(one.n, 1), _MARKERS[one.verdict])
+        if one.measured is not None:
+            _interval(ax, row, None, one.inside / max(one.n, 1), _MARKERS[one.verdict])
     ax.set_xticks([0, 0.5, 1], ["none", "half", "all"])
     ax.set_xlabel("runs in which the claim holds")

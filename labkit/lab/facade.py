@@ -28,7 +28,7 @@ from labkit.profiler.callgraph import Clock, ProfileOptions
 from labkit.profiler.slow_callbacks import SLOW_S
 from labkit.record.record import Record
 from labkit.record.store import Store, readable
-from labkit.report import gate, stored
+from labkit.report import gate
 from labkit.report.gate import Baseline
 from labkit.report.study import Outcome, Run, Study, Sweep, Timed
 from labkit.spec import plan, validation
@@ -513,6 +513,8 @@ def read(*files: Path | str) -> stats.DataFrame:
 
     Raises `BadInput` for a file that has no such results.
     """
+    from labkit.report import stored
+
     rows = [{"id": Path(one).name, **stored.others(Path(one))} for one in files]
     return stats.DataFrame(rows).reindex(columns=[*stats.DESCRIPTION, *stats.METRICS])
 
