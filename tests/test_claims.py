@@ -67,8 +67,9 @@ def test_the_forest_names_every_claim_and_is_the_same_twice() -> None:
     assert all(name in first.alt for name in ("mine holds", "slow holds", "later inconclusive"))
     assert first.svg() == second.svg()
     assert first.notes[-1] == "Not drawn, as nothing was measured: later."
+    assert "inconclusive" in forest([verdict()]).alt  # nothing measured, and yet a picture
     with pytest.raises(BadInput, match="no claims"):
-        forest([verdict()])
+        forest([])
 
 
 @pytest.mark.parametrize("ratio", [0.01, 0.3, 0.6, 0.97, 1.0, 1.06, 1.4, 1.95, 8, 40, 2_000])
