@@ -295,6 +295,16 @@ async def test_clients_do_the_work_of_one_and_give_one_record() -> None:
     assert record.process.cpu_user_s > record.client.cpu_user_s
 
 
+async def test_of_a_trial_by_the_clock_a_lost_client_planned_what_it_sent() -> None:
+    trial = Trial(requests=100_000, seconds=20, limit=10, delay="0.002")
+
+    counts = (await ran(trial, killing=WORKER)).record.counts
+
+    # It sent on after its last report, which is what is known of its plan.
+    assert counts.planned >= counts.sent > counts.ok > 0
+    assert counts.not_sent >= 0
+
+
 async def test_a_client_that_dies_takes_its_items_with_it_and_no_others() -> None:
     trial = Trial(requests=300, limit=3, delay="0.02", clients=3)
 

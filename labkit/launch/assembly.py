@@ -119,15 +119,17 @@ def of_run(
 def _least(planned: int, reported: Counts | None, stats: dict[str, Any] | None) -> Counts:
     """Return what a client that was lost did at least: its last report is up to 0.1 s old.
 
-    What the server counted beyond it was sent as well, and how it ended is not known.
+    What the server counted beyond it was sent as well, and how it ended is not known. Where a clock
+    ends the trial, the last report plans no more than it had sent: the plan grows with what was.
     """
     known = reported or Counts(planned=planned, sent=0, not_sent=planned, ok=0)
     seen = min((stats or {}).get("requests") or 0, planned)
     more = max(seen - known.sent, 0)
     return msgspec.structs.replace(
         known,
+        planned=known.planned + max(more - known.not_sent, 0),
         sent=known.sent + more,
-        not_sent=known.not_sent - more,
+        not_sent=max(known.not_sent - more, 0),
         cancelled=known.cancelled + more,
     )
 
