@@ -15,6 +15,7 @@ from scripted import CHUNKED, CONTINUE, answer, single, split
 from labkit.measured.http_framing import BadMessage
 from labkit.measured.transports.responses import (
     MAX_HEADS_KNOWN,
+    HeadReader,
     Known,
     ResponseHead,
     ResponseReader,
@@ -99,6 +100,26 @@ def test_an_answer_is_what_it_says_wherever_it_is_split(name: str) -> None:
         assert read(single(raw), known=known) == [expected]
         for pair in halves(raw):
             assert read(pair) == read(pair, known=known) == [expected]
+
+
+def test_an_answer_to_a_head_ends_with_its_head_wherever_it_is_split() -> None:
+    large = OK + b"Content-Length: %d\r\n\r\n" % (MAX_BODY + 1)
+    chunked = OK + b"Transfer-Encoding: chunked\r\n\r\n"
+    raw = b"".join([HELLO, CONTINUE, large, chunked, HELLO, EMPTY, HELLO])
+    pieces = [*halves(raw), list(single(raw))]
+    for those in pieces:
+        answers, sent = list[tuple[int, bytes]](), list[bytes]()
+        limits = {"max_head_bytes": MAX_HEAD, "max_body_bytes": MAX_BODY}
+        reader = HeadReader(lambda head, body: answers.append((head.status, body)), **limits)  # noqa: B023
+        write = reader.noting(sent.append)
+        for method in (b"GET", b"HEAD", b"HEAD", b"GET", b"HEAD", b"GET"):
+            write(method + b" /")
+        for piece in those:
+            assert reader.plain_answer(piece) is None
+            reader.receive(piece)
+        hello, head = (200, b"hello"), (200, b"")
+        assert answers == [hello, head, head, hello, (204, b""), hello]
+        assert (len(sent), reader.between) == (6, True)
 
 
 def test_nothing_is_no_answer() -> None:
@@ -364,6 +385,7 @@ def test_garbage_is_read_or_refused_alike_wherever_it_is_split(
 def test_a_plain_answer_with_a_known_head_is_told_at_once() -> None:
     read = Read()
     assert read.reader.plain_answer(HELLO) is None
+    assert read.reader.noting(print) is print
     read.receive([HELLO])
 
     found = read.reader.plain_answer(HELLO[:-1] + b"O")

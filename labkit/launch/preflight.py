@@ -36,7 +36,7 @@ from labkit.spec import validation, variables
 from labkit.spec.delays import Share
 from labkit.spec.registry import PEERS, InFile, made_with
 from labkit.spec.targets import Command, PostgresTarget, ValkeyTarget
-from labkit.spec.transports import LIBRARIES, AsyncpgTransport, OwnHttpTransport, PsycopgTransport
+from labkit.spec.transports import LIBRARIES, AsyncpgTransport, PsycopgTransport
 from labkit.spec.trial import Trial
 from labkit.spec.validation import refusal
 
@@ -89,10 +89,6 @@ def prepare(trial: Trial) -> Ready:
     else:
         function = environment.in_file("strategy", trial.strategy, trial.function)
         client = environment.in_file("transport", transport, trial.client)
-    asks = request_files.asked(trial)
-    is_own = isinstance(trial.transport, OwnHttpTransport)
-    if is_own and any(one.method == "HEAD" for one in asks.requests):
-        raise refusal("head", kind=trial.transport.kind)
     return Ready(
         trial=trial,
         asked=trial.to_dict(),
@@ -102,7 +98,7 @@ def prepare(trial: Trial) -> Ready:
         function=function,
         client=client,
         path=path_of(function or client, environment),
-        asks=asks,
+        asks=request_files.asked(trial),
         cluster=cluster,
     )
 

@@ -22,6 +22,7 @@ import httptools
 import msgspec
 
 from labkit.measured.http_framing import HEAD_END
+from labkit.measured.transports import responses
 from labkit.measured.transports.responses import Answer, Answered, Known, ResponseReader
 from labkit.record.requests import Phases, Received
 from labkit.spec.requests import ITEM, Request, whole_url
@@ -349,8 +350,10 @@ class HttpClient(OwnClient[HttpSettings]):
         self.tls: dict[str, Any] = {"ssl": context, "server_hostname": name} if context else {}
         self.request = to.calls.prepared(lambda one: request_template(to.url, one))
         self.ok = to.calls.at_once
+        has_heads = any(one.method == "HEAD" for one in to.calls.requests)
+        kind = responses.HeadReader if has_heads else ResponseReader
         most = {one: getattr(settings, one) for one in ("max_head_bytes", "max_body_bytes")}
-        make = partial(ResponseReader, known=Known(), ok=self.ok, **most)
+        make = partial(kind, known=Known(), ok=self.ok, **most)
         # Makes the reader of responses of a new connection.
         self.new_reader: Callable[[Answered], ResponseReader] = make
 

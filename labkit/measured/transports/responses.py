@@ -7,6 +7,7 @@ it up costs a fraction of parsing it.
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Callable, Container
 from typing import Any, NamedTuple
 
@@ -78,8 +79,8 @@ class ResponseReader(MessageReader):
     """Calls `answered(head, body)` for each response in what it `receive`s, in order.
 
     Informational responses (1xx) are passed over. Raises `BadMessage`, after which nothing more may
-    be given to it. Readers may share what is `known`. It reads no answer to a HEAD, which has the
-    length of a body, and none: httptools cannot be told so.
+    be given to it. Readers may share what is `known`. Of a HEAD's answer it waits for a
+    body: see `HeadReader`.
     """
 
     def __init__(
@@ -98,6 +99,10 @@ class ResponseReader(MessageReader):
         self._ok = ok
         # The bytes of the head that is parsed, where it may become known.
         self._raw_head, self._interim = b"", 0
+
+    def noting(self, write: Callable[[bytes], None]) -> Callable[[bytes], None]:
+        """Return what writes requests to the connection whose answers this reader gets."""
+        return write
 
     def plain_answer(self, data: bytes) -> Answer | None:
         """Return the answer where `data` is a whole one, a success with a known head; else None.
@@ -212,3 +217,46 @@ class ResponseReader(MessageReader):
             if head.status in self._ok:
                 known.plain[raw] = head
         self._answered(head, b"".join(self._body))
+
+
+class HeadReader(ResponseReader):
+    """Reads answers of which some are to a HEAD: they have the length of a body, and none.
+
+    Plan. httptools cannot be told so. It gets line after line, and is replaced where such a head
+    ends; whether an answer is to a HEAD is known by the order of the requests. No head becomes
+    known: a GET is answered with the same one. Where such a head has no length either, the parser
+    takes its connection for one that ends with the answer, and it is not used again.
+    """
+
+    def noting(self, write: Callable[[bytes], None]) -> Callable[[bytes], None]:
+        """Return what writes requests, and remembers which of them are a HEAD."""
+        self._are_heads = deque[bool]()
+
+        def noted(data: bytes) -> None:
+            self._are_heads.append(data.startswith(b"HEAD "))
+            write(data)
+
+        return noted
+
+    @property
+    def _is_head(self) -> bool:
+        return bool(self._are_heads) and self._are_heads[0]
+
+    def receive(self, data: bytes) -> None:
+        """Take the bytes that follow those before, split anywhere."""
+        for line in data.splitlines(keepends=True):
+            if self.feed(line):
+                raise BadMessage("the server switched protocols, which nobody asked for")
+            if self._is_head and not self.between and self._status >= 200:
+                self._parser = None
+                self.on_message_complete()
+
+    def _check_size(self, body_bytes: int) -> None:
+        if not self._is_head:
+            super()._check_size(body_bytes)
+
+    def on_message_complete(self) -> None:
+        """Called at the end of a response."""
+        if self._status >= 200 and self._are_heads:
+            self._are_heads.popleft()
+        super().on_message_complete()

@@ -85,13 +85,14 @@ class StreamConnection:
         self._size = owner.settings.buffer_bytes
         self._answers: deque[tuple[ResponseHead, bytes]] = deque()
         self._responses = owner.new_reader(lambda head, body: self._answers.append((head, body)))
+        self._write = self._responses.noting(writer.write)
         self._expired = False
         self.asked = 0
 
     async def ask(self, request: bytes) -> tuple[ResponseHead, bytes]:
         """Send a request and return its answer."""
         self.asked += 1
-        self._writer.write(request)
+        self._write(request)
         try:
             while not self._answers:
                 if data := await self._reader.read(self._size):

@@ -134,20 +134,21 @@ class Wire(HttpClient[WireTransport]):
         """Return the connections that are open."""
         return self.connections
 
-    def pending(self) -> Iterator[Waiter]:
-        """Return all that wait for a connection or for an answer.
+    def pending(self) -> Iterator[tuple[Waiter, WireConnection | None]]:
+        """Return all that wait for a connection, or for an answer and on which.
 
         What was cancelled waits on: its answer is still to come, and holds up those behind it.
         """
-        sent = (waiter for one in self.connections for waiter, _ in one.waiting)
-        return (one for one in chain(self.queue, sent) if not one.done() or one.cancelled())
+        sent = ((waiter, one) for one in self.connections for waiter, _ in one.waiting)
+        waiting = chain(((waiter, None) for waiter in self.queue), sent)
+        return (one for one in waiting if not one[0].done() or one[0].cancelled())
 
-    def expire(self, pending: Waiter) -> None:
+    def expire(self, pending: tuple[Waiter, WireConnection | None]) -> None:
         """Fail what has waited too long, and use its connection for nothing new."""
-        if not pending.done():
-            pending.set_exception(TimeoutError("no whole answer in time"))
-        sent = ((one, waiter) for one in self.connections for waiter, _ in one.waiting)
-        for connection in [one for one, waiter in sent if waiter is pending]:
+        waiter, connection = pending
+        if not waiter.done():
+            waiter.set_exception(TimeoutError("no whole answer in time"))
+        if connection:
             connection.retire()
 
 
@@ -169,7 +170,8 @@ class WireConnection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
         depth = self._client.settings.depth
         # A loop may write each request at once: those of one turn go out together.
-        self.write = self._transport.write if depth == 1 else self._write_soon
+        write = self._transport.write if depth == 1 else self._write_soon
+        self.write = self._reader.noting(write)
         self._client.connections.add(self)
         self._ready += [self] * depth
 
