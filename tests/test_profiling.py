@@ -17,6 +17,8 @@ from factories import make_function
 
 import labkit as lab
 from labkit.errors import BadInput, TrialFailed
+from labkit.lab import facade
+from labkit.launch import launcher
 from labkit.profiler.callgraph import CallGraph, Function, ProfileResult
 from labkit.profiler.profiler import Profiler
 from labkit.profiler.slow_callbacks import SlowCallback
@@ -158,6 +160,15 @@ async def test_memory_without_memray_is_refused(
     (tmp_path / "memray.py").write_text("raise ImportError")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     with pytest.raises(BadInput, match=r"memray is not installed.*pip install 'labkit\[profile\]'"):
+        await lab.profile(lab.Trial(requests=1), memory=True)
+
+
+async def test_memory_without_memray_is_refused_before_anything_starts(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(facade, "find_spec", lambda _: None)
+    monkeypatch.setattr(launcher, "run", None)
+    with pytest.raises(BadInput, match="memray is not installed"):
         await lab.profile(lab.Trial(requests=1), memory=True)
 
 

@@ -11,13 +11,14 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 import msgspec
 
 from labkit import stats
-from labkit.errors import BadInput, NotAwaited, TrialFailed
+from labkit.errors import BadInput, NotAwaited, NotInstalled, TrialFailed
 from labkit.lab import progress, written_plan
 from labkit.lab.awaiting import awaited
 from labkit.lab.progress import Reporter
@@ -97,6 +98,8 @@ async def profile(
     if chosen.clients > 1:
         raise validation.refusal("clients-profile", clients=chosen.clients)
     show, ready = reporter or progress.default(), preflight.prepare(chosen)
+    if memory and ready.environment is None and find_spec("memray") is None:
+        raise NotInstalled("memory is True", "memray", "profile")
     with progress.reporting(show, 1, lambda: "interrupted: a profile is stored nowhere"):
         if ready.environment is not None:
             await ready.environment.build(show.announce)

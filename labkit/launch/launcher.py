@@ -37,6 +37,8 @@ from labkit.spec.trial import Trial
 # Seconds that a target may take to report what it counted, and after the deadline. A client may
 # then take `LATE_S` too: with a target and a client that hang, the trial is over 2 s after it.
 COUNT_S, LATE_S = 5.0, 0.7
+# A profiled run may take so many times the deadline: memray looks at each allocation.
+PROFILED = 10
 # For so long a server that hangs answers nothing before the deadline.
 MIN_SILENT_S = 1.0
 # Seconds that an interrupted client may take to report: whoever pressed stop waits for it.
@@ -203,7 +205,8 @@ class _Run:
         trial, there = self.trial, [self.ready.environment, self.ready.cluster]
         machine = environment.now() | {k: v for one in there if one for k, v in one.known.items()}
         times = {"floor_s": trial.floor_s, "bound_s": trial.bound_s}
-        deadline_s = min(trial.deadline_s, self.ready.within_s)
+        slower = PROFILED if self.profile and trial.switches.deadline_s is None else 1
+        deadline_s = min(slower * trial.deadline_s, self.ready.within_s)
         return {"trial": self.ready.asked, "environment": machine, **times}, deadline_s
 
     def _start_clients(self, chosen: Sequence[int | None]) -> Iterator[Client]:
