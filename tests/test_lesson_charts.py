@@ -243,3 +243,17 @@ def test_in_a_pipeline_each_request_ends_after_those_ahead_and_side_by_side_by_i
     ends = sorted(bar.get_x() + bar.get_width() for bar in working)
 
     assert ends == pytest.approx([0.1, 0.1, 0.3, 0.3, 0.4, 0.5])
+
+
+def test_a_gate_needs_the_whole_interval_beyond_the_tolerance() -> None:
+    ratios = {
+        "a": (1.2, 1.1, 1.3),
+        "b": (1.2, 1.04, 1.4),
+        "c": (1, 0.96, 1.04),
+        "d": (0.8, 0.7, 0.9),
+    }
+
+    assert "a 1.2: regression; b 1.2: inconclusive; c 1: no" in (
+        alt := charts.ideas.gate(ratios).alt
+    )
+    assert alt.endswith("d 0.8: improvement.")

@@ -7,7 +7,8 @@ from lesson_charts.ideas.places import little
 from lesson_charts.ideas.semaphore import semaphores
 from lesson_charts.ideas.slots import floor
 from lesson_charts.ideas.stalls import omission
+from lesson_charts.ideas.tolerance import gate
 from lesson_charts.ideas.turn import turn
 from lesson_charts.ideas.workers import workers
 
-__all__ = ["floor", "little", "omission", "pipeline", "semaphores", "turn", "workers"]
+__all__ = ["floor", "gate", "little", "omission", "pipeline", "semaphores", "turn", "workers"]
