@@ -82,10 +82,8 @@ class TrialFailed(LabError):
 
     def _render_traceback_(self) -> list[str]:
         """Return the sentence and, below it, each reason that the record has."""
-        return [
-            *super()._render_traceback_(),
-            *map(visible, self.record.reasons if self.record else ()),
-        ]
+        reasons = self.record.reasons if self.record else ()
+        return [*super()._render_traceback_(), *map(visible, reasons)]
 
 
 class Interrupted(LabError):

@@ -166,13 +166,7 @@ def sweep() -> None:
                     found = os.fstat(lock)
                     if found.st_uid in users and stat.S_IMODE(found.st_mode) == OURS:
                         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                        words = [
-                            "/bin/sh",
-                            "-c",
-                            table("postgres.toml")["remove"],
-                            "sh",
-                            str(folder),
-                        ]
-                        subprocess.run(words, stderr=subprocess.DEVNULL, check=False)  # noqa: S603
+                        remove = ["/bin/sh", "-c", table("postgres.toml")["remove"], "sh", folder]
+                        subprocess.run(remove, stderr=subprocess.DEVNULL, check=False)  # noqa: S603
                 finally:
                     os.close(lock)

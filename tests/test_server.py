@@ -17,7 +17,7 @@ from machines import checks
 from servers import LOOPS, MIB, PATIENCE_S, ROOT, Running, command, launch, serving
 
 import labkit as lab
-from labkit.measured.probes.window import high_water_bytes
+from labkit.record.interference import high_water_bytes
 
 
 def waiting(running: Running, count: int) -> list[socket.socket]:

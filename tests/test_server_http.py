@@ -18,11 +18,11 @@ from machines import checks, raws
 from servers import LOOPS, MIB, Running, serving
 from test_requests import REFUSED
 
-from labkit.measured.probes.window import high_water_bytes
 from labkit.measured.targets.http import documents
 from labkit.measured.targets.http.behaviour import Behaviour
 from labkit.measured.targets.http.connections import Connections, Wait
 from labkit.measured.targets.http.messages import Chunks, Request
+from labkit.record.interference import high_water_bytes
 from labkit.spec.targets import HttpServer
 
 

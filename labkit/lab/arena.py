@@ -14,7 +14,6 @@ from labkit.launch import preflight
 from labkit.launch.experiment import run_exam
 from labkit.report.arena import Arena, Examined, judge
 from labkit.spec import plan, validation
-from labkit.spec.plan import checked
 from labkit.spec.trial import Trial
 
 # The strategies of the lab to rank with: those without a fault.
@@ -43,7 +42,7 @@ async def arena(
     replaces the one to rank by, whose size `scale` sets. Raises `BadInput` before anything is
     started.
     """
-    base = checked(trial or default_trial(scale or default_scale()))
+    base = plan.checked(trial or default_trial(scale or default_scale()))
     if not strategies:
         raise validation.refusal("no-entrant")
     among = AMONG if among is None else among
@@ -72,8 +71,7 @@ async def arena(
     passed = [one for one, found in zip(entrants, examined, strict=True) if found.passed]
     if not passed:
         return Arena(examined)
-    records = await run_all(steps([*passed, *known]), **where, experiment="arena")
-    return Arena(examined, records)
+    return Arena(examined, await run_all(steps([*passed, *known]), **where, experiment="arena"))
 
 
 def default_trial(scale: str) -> Trial:

@@ -21,20 +21,16 @@ from labkit import stats
 from labkit.errors import BadInput, NotAwaited, NotInstalled, TrialFailed
 from labkit.lab import progress, written_plan
 from labkit.lab.awaiting import awaited
-from labkit.lab.progress import Reporter
 from labkit.lab.runner import Where, run_all, run_file
-from labkit.lab.written_plan import Resumed
 from labkit.launch import launcher, preflight, pythons, servers
 from labkit.profiler.callgraph import Clock, ProfileOptions
 from labkit.profiler.slow_callbacks import SLOW_S
 from labkit.record.record import Record
 from labkit.record.store import Store, readable
 from labkit.report import gate
-from labkit.report.gate import Baseline
 from labkit.report.study import Outcome, Run, Study, Sweep, Timed
 from labkit.spec import plan, validation
 from labkit.spec.parts import DEFAULT_REQUESTS
-from labkit.spec.plan import Step, Work, checked
 from labkit.spec.targets import HttpServer
 from labkit.spec.trial import Trial
 
@@ -66,7 +62,7 @@ async def run(trial: Trial, **where: Unpack[Where]) -> Run:
     Raises `BadInput` before anything is started, `TrialFailed` where it could not be finished. To
     set it beside an earlier result, `compare` it with a `baseline`: one run shows no difference.
     """
-    steps = [Step(work=checked(trial), axes={}, repeat=0, order=0)]
+    steps = [plan.Step(work=plan.checked(trial), axes={}, repeat=0, order=0)]
     (record,) = await run_all(steps, **where, stop_at_failure=True)
     return Run(record)
 
@@ -78,7 +74,7 @@ async def profile(
     clock: Clock = "wall",
     slow_s: float = SLOW_S,
     memory: bool = False,
-    reporter: Reporter | None = None,
+    reporter: progress.Reporter | None = None,
 ) -> Profile:
     """Run a trial under the profiler yappi, in processes that nothing is measured in.
 
@@ -90,9 +86,8 @@ async def profile(
     """
     from labkit.report.profile import MemoryProfile, Profile
 
-    chosen = checked(trial or Trial())
-    asked = ProfileOptions(clock=clock, slow_s=slow_s, memory=memory)
-    request = launcher.ProfileRequest(asked)
+    chosen = plan.checked(trial or Trial())
+    request = launcher.ProfileRequest(ProfileOptions(clock=clock, slow_s=slow_s, memory=memory))
     if chosen.program:
         raise validation.refusal("beside-program", name="profile", trial=chosen)
     if chosen.clients > 1:
@@ -103,7 +98,7 @@ async def profile(
     with progress.reporting(show, 1, lambda: "interrupted: a profile is stored nowhere"):
         if ready.environment is not None:
             await ready.environment.build(show.announce)
-        show.started(Step(work=chosen, axes={}, repeat=0, order=0))
+        show.started(plan.Step(work=chosen, axes={}, repeat=0, order=0))
         record = await launcher.run(
             ready, watch=show.update, keep=lambda record: None, profile=request
         )
@@ -177,7 +172,7 @@ async def compare(
     seed: int = 0,
     baseline: Any = None,
     store: Store | None = None,
-    reporter: Reporter | None = None,
+    reporter: progress.Reporter | None = None,
     on: Any = None,
     **more_axes: Sequence[Any],
 ) -> Study:
@@ -195,7 +190,7 @@ async def compare(
     """
     validation.check_once("axes", [*(axes or {}), *more_axes])
     varied = {**(axes or {}), **more_axes}
-    arms = plan.arms(checked(trial or Trial()), varied)
+    arms = plan.arms(plan.checked(trial or Trial()), varied)
     how: dict[str, Any] = {"repeats": repeats, "seed": seed}
     study = partial(Study, by=list(varied))
     where: Where = {"store": store, "reporter": reporter, "on": on}
@@ -209,7 +204,7 @@ async def time(
     against: str | None = None,
     repeats: int | None = None,
     store: Store | None = None,
-    reporter: Reporter | None = None,
+    reporter: progress.Reporter | None = None,
     **settings: Any,
 ) -> Timed:
     """Measure a command line from outside: memory, time and CPU, as `/usr/bin/time` does.
@@ -250,9 +245,9 @@ async def sweep(
     unless the trial says how long.
     """
     how: dict[str, Any] = {"repeats": repeats, "seed": seed}
-    Sweep.check(base := checked(trial or Trial()))
+    Sweep.check(base := plan.checked(trial or Trial()))
     if rates is not None:
-        is_auto = rates == "auto" and baseline in (None, Baseline(None))
+        is_auto = rates == "auto" and baseline in (None, gate.Baseline(None))
         if limit is not None or (isinstance(rates, str) and not is_auto):
             raise validation.refusal("rates", rates=rates)
         if not base.workload.seconds and base.workload.requests == DEFAULT_REQUESTS:
@@ -290,7 +285,7 @@ async def _compared(
     arms: Sequence[tuple[dict[str, Any], Trial]],
     baseline: Any,
     where: Where,
-    study: Resumed | None = None,
+    study: written_plan.Resumed | None = None,
     **how: Any,
 ) -> Compared:
     """Run these arms, interleaved; `make` a result of them, beside its baseline if it has one."""
@@ -303,21 +298,21 @@ async def _compared(
     return found
 
 
-async def _checked(asked: Baseline, arms: gate.Arms, where: Where) -> list[str]:
+async def _checked(asked: gate.Baseline, arms: gate.Arms, where: Where) -> list[str]:
     """Return what `Baseline.check` notes; environments are built first, as they have versions."""
     show = where.get("reporter") or progress.default()
     there = [work for _, work in arms] if asked.of is not None else []
     return asked.check(arms, [await pythons.machine(work, show.announce) for work in there])
 
 
-def _earlier(baseline: Any, where: Where) -> Baseline:
+def _earlier(baseline: Any, where: Where) -> gate.Baseline:
     """Return a baseline with the result that it names, where there is one."""
-    asked = baseline if isinstance(baseline, Baseline) else Baseline(baseline)
+    asked = baseline if isinstance(baseline, gate.Baseline) else gate.Baseline(baseline)
     is_there = asked.of is None or isinstance(asked.of, Outcome)
     return asked if is_there else replace(asked, of=load(asked.of, store=where.get("store")))
 
 
-def _named(baseline: Any, asked: Baseline) -> dict[str, Any] | None:
+def _named(baseline: Any, asked: gate.Baseline) -> dict[str, Any] | None:
     """Return a baseline as a plan has it, by its name; None where there is none."""
     of = getattr(baseline, "of", baseline)
     of = of.records[0].study or of.records[0].id if isinstance(of, Outcome) else of
@@ -349,9 +344,9 @@ async def resume(
 
     planned = written_plan.find(into := where.get("store") or Store(), study)
     asked, how, kind = planned.asked, planned.asked["how"], planned.experiment
-    baseline = asked["baseline"] and Baseline(**asked["baseline"])
+    baseline = asked["baseline"] and gate.Baseline(**asked["baseline"])
     with written_plan.claimed(into, planned.study):
-        resumed = Resumed(planned, into.of_study(planned.study), anyway)
+        resumed = written_plan.Resumed(planned, into.of_study(planned.study), anyway)
         if "file" in asked:
             # A file that comes with the lab is no stranger's: the plan's has to be the same.
             ours = asked["name"] in study_file.names() and not how["programs"]
@@ -417,7 +412,7 @@ async def reproduce(
     return found
 
 
-def _check_commands(arms: Iterable[tuple[str, Work]], allowed: bool) -> None:
+def _check_commands(arms: Iterable[tuple[str, plan.Work]], allowed: bool) -> None:
     """Raise `BadInput` for code that a study file names, which may come from a stranger."""
     for arm, work in () if allowed else arms:
         for name, code in work.named_code.items() if isinstance(work, Trial) else ():

@@ -67,8 +67,7 @@ class WrittenPlan(msgspec.Struct, frozen=True):
         has them, as of `Trial.from_dict`.
         """
         own = OWN | {label_of(one): one for one in ([mine] if callable(mine) else mine)}
-        arms = self.arms.values()
-        return [(arm["axes"], _trial(arm["work"], own, allow)) for arm in arms]
+        return [(arm["axes"], _trial(arm["work"], own, allow)) for arm in self.arms.values()]
 
     def unfinished(self, records: Sequence[Record]) -> str:
         """Return how many of its runs are there, in a sentence; nothing where all are."""

@@ -30,7 +30,6 @@ from labkit.measured import lifeline
 from labkit.measured.probes.window import Window
 from labkit.record import stalls
 from labkit.record.record import Counts, Figures, Measurement
-from labkit.record.stalls import Watch
 from labkit.spec import validation
 
 # Least time of the calls that are timed together.
@@ -107,7 +106,7 @@ def main(name: str) -> int:
 
 async def watched(figures: Awaitable[Figures], server_pid: int | None) -> dict[str, Any]:
     """Return the figures, once they are there, and what happened to both processes meanwhile."""
-    watch, window = Watch(), Window(server_pid)
+    watch, window = stalls.Watch(), Window(server_pid)
     watch.beat(asyncio.get_running_loop().call_later)
     window.start()
     window.open()

@@ -209,11 +209,9 @@ async def _measure(job: Job, target: Reached, trial: Trial, strategy: Strategy) 
             warmed = await warm_up(trial, strategy, fetch, rps, job.raises, share)
             opened.forget()
             forget_own_peak()
-        pids = target.pids or target.pid
-        window = Window(pids, processes, crowded=job.crowded)
+        window = Window(target.pids or target.pid, processes, crowded=job.crowded)
         meter = Meter(trial.requests, opened.kind_of, window, raises=job.raises, share=share)
-        report = partial(_PARENT.send_progress, meter)
-        sampler = Sampler(meter, report, own=trial.own_strategy)
+        sampler = Sampler(meter, partial(_PARENT.send_progress, meter), own=trial.own_strategy)
         # The layers, from the inside out. Due times are noted inside what is timed, as latency
         # counts from either; pacing is outside, as waiting for one's turn is no latency.
         open_loop, items = None, None

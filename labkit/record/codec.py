@@ -15,7 +15,6 @@ from hashlib import sha256
 from typing import TypeVar
 
 import msgspec
-from msgspec import Struct
 
 from labkit.errors import RecordDamaged
 from labkit.record.record import SCHEMA_VERSION, Record
@@ -26,7 +25,7 @@ _HEAD, _TAIL = b'{"checksum":"sha256",', b',"sha256":"'
 _TAIL_BYTES = len(_TAIL) + 64 + len(b'"}')
 
 
-class _Versioned(Struct):
+class _Versioned(msgspec.Struct):
     schema_version: int | None = None
 
 

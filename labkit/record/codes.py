@@ -121,8 +121,7 @@ def stolen_percent(record: Record) -> float:
 
 def preferred(record: Record) -> tuple[bool, bool, float]:
     """Return what decides which record of a run that was made again counts: the highest."""
-    whole = not has(record, "interrupted")
-    return whole, not by_others(record), -stolen_percent(record)
+    return not has(record, "interrupted"), not by_others(record), -stolen_percent(record)
 
 
 def has(record: Record, code: str) -> bool:

@@ -11,7 +11,6 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import msgspec
-from msgspec import Struct
 
 from labkit.escaping import brief, escape, visible
 from labkit.record.requests import Arrivals, Latency, Lateness, Phases, Received, Staged, Warmup
@@ -25,7 +24,7 @@ Verdict = Literal["valid", "warn", "invalid"]
 Figures = dict[str, float]
 
 
-class Counts(Struct, frozen=True, kw_only=True):
+class Counts(msgspec.Struct, frozen=True, kw_only=True):
     """What became of the items, and of the attempts, which are more where a strategy tries again.
 
     Items: planned = done + lost + not_sent. Attempts: sent = ok + failed + cancelled. Of these
@@ -82,7 +81,7 @@ class Counts(Struct, frozen=True, kw_only=True):
         return whole and self.sent == self.ok + self.failures + self.cancelled
 
 
-class Used(Struct, frozen=True, kw_only=True):
+class Used(msgspec.Struct, frozen=True, kw_only=True):
     """What a process used: CPU, of which `cpu_percent` is of one core, and memory at its peak."""
 
     cpu_user_s: float
@@ -114,7 +113,7 @@ class Process(Used, frozen=True, kw_only=True):
     wall_s: float
 
 
-class Server(Struct, frozen=True, kw_only=True):
+class Server(msgspec.Struct, frozen=True, kw_only=True):
     """The target's process over the same window, and what it counted itself.
 
     Of a PostgreSQL and of a server of the user's own it is all processes of the server: CPU
@@ -144,7 +143,7 @@ class Server(Struct, frozen=True, kw_only=True):
     waited_percent: float | None = None
 
 
-class Interference(Struct, frozen=True, kw_only=True):
+class Interference(msgspec.Struct, frozen=True, kw_only=True):
     """What disturbed both processes, from the strategy's start to the last answer.
 
     None where the system does not tell.
@@ -164,7 +163,7 @@ class Interference(Struct, frozen=True, kw_only=True):
     core_shared: bool = False
 
 
-class Stall(Struct, frozen=True, kw_only=True):
+class Stall(msgspec.Struct, frozen=True, kw_only=True):
     """Who stood still, for how long, and since when on the timeline's axis.
 
     It is the `client`, the `server`, or the `strategy`, where its own code blocked the client's
@@ -177,7 +176,7 @@ class Stall(Struct, frozen=True, kw_only=True):
     lasted_s: float
 
 
-class Timeline(Struct, frozen=True, kw_only=True):
+class Timeline(msgspec.Struct, frozen=True, kw_only=True):
     """Columns of equal length on one monotonic axis; `t_s` is 0 where the strategy was started.
 
     `completed` is cumulative; CPU is percent of one core since the row before; `loop_lag_s` is the
@@ -197,14 +196,14 @@ class Timeline(Struct, frozen=True, kw_only=True):
     connections: list[int | None] = []
 
 
-class Note(Struct, frozen=True, kw_only=True):
+class Note(msgspec.Struct, frozen=True, kw_only=True):
     """One thing to know before believing the record: a code for programs, a sentence for people."""
 
     code: str
     message: str
 
 
-class OneClient(Struct, frozen=True, kw_only=True):
+class OneClient(msgspec.Struct, frozen=True, kw_only=True):
     """One of several clients of a trial, which had every n-th item: its part of the measurement.
 
     `first_send_s` is counted from the first send of all. `place` is the worker of a cluster that
@@ -223,7 +222,7 @@ class OneClient(Struct, frozen=True, kw_only=True):
     lost: str | None = None
 
 
-class Measurement(Struct, frozen=True, kw_only=True):
+class Measurement(msgspec.Struct, frozen=True, kw_only=True):
     """What the client's process measured in one trial. `effective` is what was really in force.
 
     `returned` is what a strategy of the user's own returned, as JSON has it. Of several clients CPU

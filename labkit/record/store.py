@@ -29,8 +29,7 @@ from labkit.record import codes
 from labkit.record.codec import decode, encode
 from labkit.record.index import MAX_UNINDEXED, Damaged, Index, stamps
 from labkit.record.record import Note, Record
-from labkit.spec import validation
-from labkit.spec.validation import refusal
+from labkit.spec.validation import AtLeastOne, did_you_mean, from_text, refusal
 
 ENVIRONMENT = "LABKIT_STORE"
 CEILING = "LABKIT_MAX_RECORD_BYTES"
@@ -158,7 +157,7 @@ class Store:
         found = [one for one in ids if one.startswith(record_id)]
         found = [record_id] if record_id in found else found
         if not found:
-            near = validation.did_you_mean(record_id, ids)
+            near = did_you_mean(record_id, ids)
             raise refusal("no-record", RecordNotFound, id=record_id, where=self.folder, near=near)
         if len(found) > 1:
             raise refusal("ids", RecordNotFound, number=len(found), id=record_id)
@@ -243,7 +242,7 @@ class Store:
 def _bytes_of(path: Path, where: str) -> bytes:
     """Read a file that may be anything. Raises `RecordNotFound` or `RecordDamaged`."""
     asked = os.environ.get(CEILING)
-    of_person = asked and validation.from_text(CEILING, asked, validation.AtLeastOne)
+    of_person = asked and from_text(CEILING, asked, AtLeastOne)
     most = of_person or MAX_RECORD_BYTES
     try:
         found = path.stat()  # before it is opened: a FIFO would wait for a writer

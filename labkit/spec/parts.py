@@ -14,11 +14,9 @@ from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, cast
 
 import msgspec
-from msgspec import Meta
 
 from labkit.errors import BadInput
 from labkit.spec import delays, validation, variables
-from labkit.spec.delays import Stage
 from labkit.spec.registry import FILE
 from labkit.spec.requests import RequestSettings
 from labkit.spec.targets import TARGETS, Target, UrlTarget, command_words
@@ -51,9 +49,9 @@ class Workload(RequestSettings, frozen=True, kw_only=True):
 
     requests: Count | None = DEFAULT_REQUESTS
     seconds: Seconds | None = None
-    limit: Annotated[int, Meta(ge=1, le=1_000_000)] = 100
+    limit: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 100
     seed: Seed = 0
-    rate: Annotated[float, Meta(gt=0, le=1_000_000)] | None = None
+    rate: Annotated[float, msgspec.Meta(gt=0, le=1_000_000)] | None = None
     arrival: Literal["constant", "poisson"] = "constant"
     overflow: Literal["wait", "drop"] = "wait"
     stages: str | None = None
@@ -93,10 +91,10 @@ class Workload(RequestSettings, frozen=True, kw_only=True):
                 raise BadInput(f"workload.{name} is {getattr(self, name)!r}: {why}")
 
     @property
-    def schedule(self) -> tuple[Stage, ...]:
+    def schedule(self) -> tuple[delays.Stage, ...]:
         """Return the stages, also those that a rate is: an endless one, or of so many seconds."""
         if self.rate is not None:
-            return (Stage(self.seconds or math.inf, self.rate, self.rate),)
+            return (delays.Stage(self.seconds or math.inf, self.rate, self.rate),)
         return () if self.stages is None else delays.parse_stages(self.stages)
 
     @property
@@ -160,7 +158,7 @@ class Switches(Part, frozen=True, kw_only=True):
     python: str | None = None
     packages: str = ""
     program: str | None = None
-    clients: Annotated[int, Meta(ge=1, le=64)] = 1
+    clients: Annotated[int, msgspec.Meta(ge=1, le=64)] = 1
 
     def __post_init__(self) -> None:
         given: Any = self.packages

@@ -18,12 +18,10 @@ import msgspec
 from labkit.errors import BadInput
 from labkit.spec import parts, validation
 from labkit.spec.addresses import check_remote
-from labkit.spec.parts import Workload
 from labkit.spec.requests import HIDDEN
 from labkit.spec.targets import Command, UrlTarget
 from labkit.spec.transports import ClientTransport
 from labkit.spec.trial import Trial
-from labkit.spec.validation import Part, refusal
 
 MAX_TRIALS = 10_000
 
@@ -79,10 +77,10 @@ def arms(base: Trial, axes: Mapping[str, Sequence[Any]]) -> list[tuple[dict[str,
     """
     for name, values in axes.items():
         if isinstance(values, (str, bytes)) or not isinstance(values, Sequence) or not values:
-            raise refusal("axis", name=name, values=values)
+            raise validation.refusal("axis", name=name, values=values)
     count = math.prod(map(len, axes.values()))
     if count > MAX_TRIALS:
-        raise refusal("combinations", count=count, most=MAX_TRIALS)
+        raise validation.refusal("combinations", count=count, most=MAX_TRIALS)
     combinations = itertools.product(*axes.values())
     trials = [base.replace(**dict(zip(axes, values, strict=True))) for values in combinations]
     found = [({name: label(trial, name) for name in axes}, trial) for trial in trials]
@@ -107,7 +105,7 @@ def label(trial: Trial, name: str) -> Any:
     if name == "transport" and isinstance(trial.transport, ClientTransport):
         return trial.transport.name
     value = trial.get(name)
-    if not isinstance(value, Part):
+    if not isinstance(value, validation.Part):
         return value
     if isinstance(value, UrlTarget | Command):
         return value.url if isinstance(value, UrlTarget) else value.command
@@ -124,10 +122,10 @@ def interleave(
     order drawn from `seed`.
     """
     validation.check("repeats", repeats, validation.Repeats)
-    validation.check("seed", seed, validation.types_of(Workload)["seed"])
+    validation.check("seed", seed, validation.types_of(parts.Workload)["seed"])
     listed = [arm for group in groups for arm in group]
     if len(listed) * repeats > MAX_TRIALS:
-        raise refusal("arms", arms=len(listed), repeats=repeats, most=MAX_TRIALS)
+        raise validation.refusal("arms", arms=len(listed), repeats=repeats, most=MAX_TRIALS)
     remote = [work for _, work in listed if isinstance(work, Trial) and work.is_remote]
     if remote:
         check_remote(
@@ -138,7 +136,7 @@ def interleave(
     seen: list[Mapping[str, Any]] = []
     for axes, _ in listed:
         if axes in seen:
-            raise refusal("same-arm", axes=dict(axes))
+            raise validation.refusal("same-arm", axes=dict(axes))
         seen.append(axes)
     chance = random.Random(seed)
     steps: list[Step] = []

@@ -22,14 +22,13 @@ from typing import Annotated, Any, ClassVar, Literal
 from urllib.parse import quote, urlencode
 
 import msgspec
-from msgspec import Meta
 
 from labkit.errors import BadInput
 from labkit.spec.delays import uniform
 from labkit.spec.validation import Part, check, refusal
 
 Method = Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
-Weight = Annotated[float, Meta(gt=0, le=1e9)]
+Weight = Annotated[float, msgspec.Meta(gt=0, le=1e9)]
 JSON, TEXT, BINARY = "application/json", "text/plain; charset=utf-8", "application/octet-stream"
 ITEM, HIDDEN = "{item}", "***"
 # The ceiling of a body; after so many draws of weighted requests they come again.
@@ -163,8 +162,7 @@ def request_of(
                 return write(columns[found[1]])
             except KeyError:
                 more = f" or a column ({', '.join(columns)})" if columns else ""
-                wrong = f"{name} holds {found[0]!r}: it must be {ITEM}{more}"
-                raise BadInput(wrong) from None
+                raise BadInput(f"{name} holds {found[0]!r}: it must be {ITEM}{more}") from None
 
         return _NAME.sub(value, text)
 

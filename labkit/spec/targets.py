@@ -10,8 +10,7 @@ import shlex
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
 
-import msgspec
-from msgspec import Meta
+from msgspec import Meta, structs
 
 from labkit.errors import BadInput
 from labkit.spec import delays
@@ -70,7 +69,7 @@ class HttpTarget(Target, frozen=True, kw_only=True, tag="http"):
             raise refusal("engine", role=self.role)
         if isinstance(self.delay, int | float) and not isinstance(self.delay, bool):
             # A number is the fixed delay that it would be as text.
-            msgspec.structs.force_setattr(self, "delay", str(self.delay))
+            structs.force_setattr(self, "delay", str(self.delay))
         super().__post_init__()
         delays.parse(self.delay)
 

@@ -233,8 +233,7 @@ class AsyncpgTransport(Transport, frozen=True, kw_only=True, tag="asyncpg"):
 
     def connections_at(self, in_flight: int) -> int:
         """Count one for each request, or those that are shared."""
-        most = {"single": 1, "pool": self.max_size}
-        return min(in_flight, most.get(self.mode, in_flight))
+        return min(in_flight, {"single": 1, "pool": self.max_size}.get(self.mode, in_flight))
 
 
 class PsycopgTransport(Transport, frozen=True, kw_only=True, tag="psycopg"):

@@ -21,10 +21,8 @@ from labkit.spec import delays, parts, registry, requests, validation
 from labkit.spec.addresses import MAX_REMOTE_RPS, MAX_REMOTE_S, check_remote, is_remote
 from labkit.spec.parts import KINDS, ROLES, Switches, Workload
 from labkit.spec.registry import MAX_GATHER_ITEMS, STRATEGIES, TAKE_ALL, InFile, Plain
-from labkit.spec.requests import ITEM
 from labkit.spec.targets import Command, HttpTarget, NoTarget, PostgresTarget, Target, UrlTarget
 from labkit.spec.transports import LIBRARIES, SPEAK, AiohttpTransport, ClientTransport, Transport
-from labkit.spec.validation import Part
 
 Function = Callable[..., Any]
 # Strategies of the user's own that a decorator registered, by name.
@@ -93,8 +91,7 @@ class Trial:
     def replace(self, **changes: Any) -> Trial:
         """Return this trial with some settings changed; names as in the constructor."""
         trial = object.__new__(Trial)
-        start = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        trial._fill(start, changes)
+        trial._fill({name: getattr(self, name) for name in self.__dataclass_fields__}, changes)
         return trial
 
     def _fill(self, state: dict[str, Any], settings: Mapping[str, Any]) -> None:
@@ -219,7 +216,7 @@ class Trial:
     def words(self, url: str) -> list[str]:
         """Return the program and its arguments, for a target at this URL."""
         values = {"requests": self.requests, "limit": self.limit, "seed": self.seed}
-        at = url.replace(ITEM, "0")
+        at = url.replace(requests.ITEM, "0")
         return self.switches.program_words({"url": at, "port": urlsplit(at).port, **values})
 
     @property
@@ -370,7 +367,7 @@ class Trial:
         role, leaf = self._where(name)
         if role == "strategy":
             return self.option_types[leaf]
-        part: Part = getattr(self, role)
+        part: validation.Part = getattr(self, role)
         return validation.types_of(type(part))[leaf]
 
     def _where(self, name: str) -> tuple[str, str]:
@@ -439,7 +436,7 @@ def _choose_client(value: Any, now: Mapping[str, Any]) -> tuple[Any, Function | 
     made = value.function if isinstance(value, InFile) else value
     if made is None:
         return ClientTransport(name=value.text), value
-    if not callable(made) or (isinstance(made, type) and issubclass(made, Part)):
+    if not callable(made) or (isinstance(made, type) and issubclass(made, validation.Part)):
         return value, now["client"] if value == now["transport"] else None
     label = value.text if isinstance(value, InFile) else registry.label_of(made)
     if inspect.iscoroutinefunction(made) or hasattr(made, "__aenter__") != isinstance(made, type):

@@ -15,20 +15,19 @@ from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
-from msgspec import Meta
 
 from labkit.errors import BadInput, LabError
 
-Bytes = Annotated[int, Meta(ge=0, le=1 << 30)]
-Connections = Annotated[int, Meta(ge=0, le=1_000_000)]
-Count = Annotated[int, Meta(ge=1, le=100_000_000)]
+Bytes = Annotated[int, msgspec.Meta(ge=0, le=1 << 30)]
+Connections = Annotated[int, msgspec.Meta(ge=0, le=1_000_000)]
+Count = Annotated[int, msgspec.Meta(ge=1, le=100_000_000)]
 Loop = Literal["asyncio", "uvloop", "rloop"]
-Repeats = Annotated[int, Meta(ge=1, le=1_000)]
-AtLeastOne = Annotated[int, Meta(ge=1)]
-NotNegative = Annotated[int, Meta(ge=0)]
-Seconds = Annotated[float, Meta(gt=0, le=86_400)]
-Seed = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
-ShortSeconds = Annotated[float, Meta(ge=0, le=60)]
+Repeats = Annotated[int, msgspec.Meta(ge=1, le=1_000)]
+AtLeastOne = Annotated[int, msgspec.Meta(ge=1)]
+NotNegative = Annotated[int, msgspec.Meta(ge=0)]
+Seconds = Annotated[float, msgspec.Meta(gt=0, le=86_400)]
+Seed = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
+ShortSeconds = Annotated[float, msgspec.Meta(ge=0, le=60)]
 # Letters from which on a word may be the beginning of a name.
 MIN_BEGUN = 2
 Choice = TypeVar("Choice")

@@ -26,8 +26,7 @@ def switches() -> tuple[str, ...]:
 
 def left_out(environment: Mapping[str, str]) -> list[str]:
     """Return the names of the variables that no measured process is given, sorted."""
-    unwanted = {*switches(), *PROXIES, *map(str.upper, PROXIES)}
-    return sorted(unwanted & environment.keys())
+    return sorted({*switches(), *PROXIES, *map(str.upper, PROXIES)} & environment.keys())
 
 
 def clean(environment: Mapping[str, str]) -> dict[str, str]:
@@ -43,7 +42,6 @@ def parse(text: str) -> dict[str, str]:
         name, equals, value = word.partition("=")
         if name not in switches() or name in asked or not equals or not value.isprintable():
             near = validation.did_you_mean(name, {*switches()} - {name})
-            names = ", ".join(switches())
-            raise validation.refusal("variables", text=text, names=names, near=near)
+            raise validation.refusal("variables", text=text, names=", ".join(switches()), near=near)
         asked[name] = value
     return asked

@@ -96,16 +96,12 @@ def _compare(of: Values, to: Values, level: float, family: Family) -> Comparison
     if ratio.ends is None:
         needed = f"; {MIN_REPEATS} needed" if n < MIN_REPEATS else f": too few for {level:.1%}"
         return Comparison(ratio=ratio, n=n, reason=f"{repeats_text(n)}{needed}")
-    answer: Answer = "inconclusive"
-    where = "contains 1"
     low, high = ratio.ends
-    if low > 1:
-        answer, where = "higher", "lies above 1"
-    elif high < 1:
-        answer, where = "lower", "lies below 1"
+    answer: Answer = "higher" if low > 1 else "lower" if high < 1 else "inconclusive"
+    where = {"higher": "lies above 1", "lower": "lies below 1"}.get(answer, "contains 1")
     ends = f"{ratio_text(low)} to {ratio_text(high)}"
-    alone = family.among == 1
-    whose = "this comparison alone" if alone else f"{family.among} comparisons together"
+    together = f"{family.among} comparisons together"
+    whose = "this comparison alone" if family.among == 1 else together
     reason = f"the {100 * level:g} % interval of the ratio for {whose}, {ends}, {where}"
     return Comparison(ratio=ratio, n=n, answer=answer, reason=reason)
 

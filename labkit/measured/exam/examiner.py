@@ -55,8 +55,7 @@ def examine(load: Callable[[], Strategy], *, guarded: bool = False) -> Iterator[
     for scenario in SCENARIOS:
         # Only where nothing is judged by the clock, as blocking the loop is.
         turns = Turns(clock=time.monotonic if scenario.answered else time.process_time)
-        clocks = accelerated_clocks(turns)
-        with clocks, asyncio.Runner(loop_factory=partial(Loop, turns)) as runner:
+        with accelerated_clocks(turns), asyncio.Runner(loop_factory=partial(Loop, turns)) as runner:
             # The exam judges what the strategy's caller can know, not what a lost task raised.
             runner.get_loop().set_exception_handler(lambda loop, context: None)
             # Not before: clocks that the strategy takes from `time` as it is loaded are patched.

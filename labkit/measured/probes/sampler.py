@@ -21,7 +21,6 @@ from labkit.record import histogram, stalls
 from labkit.record.interference import percent
 from labkit.record.record import Stall, Timeline
 from labkit.record.requests import Lateness
-from labkit.record.stalls import MIN_NOTED_S, Watch
 
 TICK_S = 0.02
 TICKS_PER_ROW = 5
@@ -61,7 +60,7 @@ class Sampler:
         self._meter, self._on_row = meter, on_row
         self._client, self._server = meter.window.of_client, meter.window.of_server
         self._lags = histogram.empty()
-        self._of_client, self._of_server, self._own = Watch(), Watch(), own
+        self._of_client, self._of_server, self._own = stalls.Watch(), stalls.Watch(), own
         self._calls = self._done = self._waiting = self._gap_ns = self._seen_ns = 0
         self._gap_busy_s: float | None = None
         self._continued_ns: list[int] = []
@@ -122,10 +121,10 @@ class Sampler:
         # in between, as the parent reads what that tick sent.
         due_ns = self._seen_ns + int(TICK_S * 1e9)
         self._of_client.timer_came(due_ns, now_ns, max_busy_ns)
-        if done != self._done or not self._waiting or now_ns - due_ns >= 1e9 * MIN_NOTED_S:
+        if done != self._done or not self._waiting or now_ns - due_ns >= 1e9 * stalls.MIN_NOTED_S:
             self._end_gap(self._seen_ns)
             self._gap_ns = now_ns
-        elif self._gap_busy_s is None and now_ns - self._gap_ns >= 5e8 * MIN_NOTED_S:
+        elif self._gap_busy_s is None and now_ns - self._gap_ns >= 5e8 * stalls.MIN_NOTED_S:
             self._gap_busy_s = self._server_busy_s()
         self._calls, self._done, self._waiting = calls, done, meter.in_flight
         self._seen_ns = now_ns

@@ -23,7 +23,6 @@ from typing import Any
 
 from labkit.measured.probes import malloc
 from labkit.record import interference
-from labkit.record.interference import high_water_bytes
 from labkit.record.record import Client, Counts, Interference, Server
 from labkit.record.stalls import Watch
 
@@ -97,7 +96,7 @@ class ProcessReader:
 
     def peak_bytes(self) -> int | None:
         """Return peak resident memory since it was started."""
-        return high_water_bytes(self.pid)
+        return interference.high_water_bytes(self.pid)
 
 
 class ProcessTreeReader:
@@ -231,7 +230,7 @@ def reader_of(pid: Pids, processes: str = "one") -> ProcessReader | ProcessTreeR
 
 def own_peak_bytes() -> int:
     """Return the peak resident memory of this process; from `getrusage` where /proc is missing."""
-    return high_water_bytes() or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return interference.high_water_bytes() or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def forget_own_peak() -> None:

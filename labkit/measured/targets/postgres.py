@@ -132,13 +132,11 @@ def started(
     words = [f"--{name}={value}" for name, value in (SERVER["settings"] | own).items()]
 
     def is_ready() -> bool:
-        with suppress(OSError):
-            return (folder / "data" / "postmaster.pid").read_text().rstrip().endswith("ready")
-        return False
+        return (folder / "data" / "postmaster.pid").read_text().rstrip().endswith("ready")
 
     # SIGQUIT is an immediate shutdown: the postmaster ends all that it has started.
     with start(command=[*command, *words], end=signal.SIGQUIT) as postmaster:
-        if not process.wait_until_ready(postmaster, is_ready):
+        if not process.wait_until_ready(postmaster, is_ready, OSError):
             raise failed(folder, "it did not accept connections")
         try:
             yield postmaster

@@ -65,8 +65,7 @@ def listen(settings: Settings, start: Start[Settings], announce: Announce[Settin
         # Those of asyncio from 3.13 on print an error for each that outlives its server.
         getattr(server, "close_clients", str)()
 
-    factory = lifeline.loop_factory(settings.loop, "serve.loop")
-    with asyncio.Runner(loop_factory=factory) as runner:
+    with asyncio.Runner(loop_factory=lifeline.loop_factory(settings.loop, "serve.loop")) as runner:
         runner.run(serve())
     return 0
 
@@ -163,13 +162,19 @@ def child(
             program.wait()
 
 
-def wait_until_ready(server: subprocess.Popen[bytes], is_ready: Callable[[], bool]) -> bool:
-    """Return True once `is_ready()` does, False where the server ends before, or takes 20 s."""
+def wait_until_ready(
+    server: subprocess.Popen[bytes], is_ready: Callable[[], object], not_yet: type[Exception]
+) -> bool:
+    """Return True once `is_ready()` is true, False where the server ends before, or takes 20 s.
+
+    Where it raises `not_yet`, the server is not ready.
+    """
     until = monotonic() + READY_WITHIN_S
     while server.poll() is None and monotonic() < until:
-        if is_ready():
-            # Another server may have answered on the same port: ours is ready if it still runs.
-            return server.poll() is None
+        with suppress(not_yet):
+            if is_ready():
+                # Another server may have answered on the same port: ours is ready if it still runs.
+                return server.poll() is None
         with suppress(subprocess.TimeoutExpired):
             server.wait(CHECK_EVERY_S)
     return False

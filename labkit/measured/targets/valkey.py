@@ -106,13 +106,7 @@ def own_server(settings: ValkeyServer) -> Iterator[Server]:
             connect(url) as client,
         ):
             os.rmdir(folder)  # noqa: PTH106
-
-            def answers(client: redis.Redis = client) -> bool:
-                with suppress(redis.RedisError):
-                    return bool(client.ping())
-                return False
-
-            if process.wait_until_ready(server, answers):
+            if process.wait_until_ready(server, client.ping, redis.RedisError):
                 yield url, server.pid, client
                 return
             if server.poll() is None:

@@ -20,7 +20,6 @@ from labkit.measured.http_framing import TooLarge
 from labkit.measured.transports import client, tracing
 from labkit.measured.transports.client import BadStatus, Destination, Fetch, TransportClient
 from labkit.measured.transports.responses import Answer
-from labkit.measured.transports.tracing import Tracer
 from labkit.record.requests import Received
 from labkit.spec.requests import Request
 from labkit.spec.transports import AiohttpTransport
@@ -55,7 +54,7 @@ class Aiohttp(TransportClient[AiohttpTransport]):
         self._tls = client.tls_context(url, settings.ca, settings.verify)
         self._url, self._calls = url, to.calls
         self._asked = to.calls.prepared(lambda one: _arguments(url, one))
-        self.tracer = Tracer() if settings.trace else None
+        self.tracer = tracing.Tracer() if settings.trace else None
         self._events = [] if self.tracer is None else [tracing.events(self.tracer)]
         self._effective: dict[str, Any] = {}
         self._bodies = Bodies()
@@ -92,7 +91,7 @@ class Aiohttp(TransportClient[AiohttpTransport]):
         """Count bodies and phases anew from now on."""
         Bodies.__init__(self._bodies)
         if self.tracer is not None:
-            Tracer.__init__(self.tracer, self.tracer.clock)
+            tracing.Tracer.__init__(self.tracer, self.tracer.clock)
 
     def _session(self) -> aiohttp.ClientSession:
         asked = self.settings
@@ -243,7 +242,8 @@ def _in_force(session: aiohttp.ClientSession, asked: AiohttpTransport) -> dict[s
         "ttl_dns_cache": connector._cached_hosts._ttl,
         "enable_cleanup_closed": not connector._cleanup_closed_disabled,
         "accept_encoding": session.headers.get(
-            hdrs.ACCEPT_ENCODING, aiohttp.ClientRequest.DEFAULT_HEADERS[hdrs.ACCEPT_ENCODING]
+            hdrs.ACCEPT_ENCODING,
+            aiohttp.ClientRequest.DEFAULT_HEADERS[hdrs.ACCEPT_ENCODING],
         ),
         "read_bufsize": session._read_bufsize,
         "retry_dropped": session._retry_connection,

@@ -121,6 +121,5 @@ class Asyncpg(postgres.PostgresClient[AsyncpgTransport]):
         found |= {"connections_opened": self.opened, "round_trips": self._round_trips}
         if pool is not None:
             sizes = {"min_size": pool.get_min_size(), "max_size": pool.get_max_size()}
-            pooled = {**sizes, "size": pool.get_size()}
-            found |= {**sizes, "reset": asked.reset, "pool": pooled}
+            found |= {**sizes, "reset": asked.reset, "pool": {**sizes, "size": pool.get_size()}}
         return found

@@ -22,7 +22,6 @@ from typing import Any
 from labkit.errors import raised
 from labkit.measured.http_framing import TooLarge
 from labkit.measured.transports import client
-from labkit.measured.transports.client import BadStatus, Destination, Fetch, call_template
 from labkit.measured.transports.responses import Answer, Fields
 from labkit.spec.requests import Request
 from labkit.spec.transports import ClientTransport, LibraryTransport
@@ -43,10 +42,10 @@ class Asked:
     trusts, True without TLS. `redirects` says whether the trial wants them followed.
     """
 
-    def __init__(self, to: Destination) -> None:
+    def __init__(self, to: client.Destination) -> None:
         self.limit, self.redirects = to.limit, to.calls.follows
         self.tls: ssl.SSLContext | bool = client.tls_context(to.url, None, verify=True) or True
-        self._call = to.calls.prepared(partial(call_template, to.url))
+        self._call = to.calls.prepared(partial(client.call_template, to.url))
 
     def url(self, item: int) -> str:
         """Return the URL of an item."""
@@ -60,7 +59,7 @@ class Asked:
 class Own(client.TransportClient[ClientTransport]):
     """`await fetch(item)` is what the user's own returns, as an `Answer` where it has a status."""
 
-    async def open(self) -> Fetch:
+    async def open(self) -> client.Fetch:
         """Enter it; return its `fetch`. Raises `BadInput` where it yields none."""
         own, name = self.to.client, self.settings.name
         make: Any = asynccontextmanager(own) if inspect.isasyncgenfunction(own) else own
@@ -85,7 +84,7 @@ class Own(client.TransportClient[ClientTransport]):
                 if not isinstance(answer, Answer):
                     raise
             if isinstance(answer, Answer) and answer.status not in ok:
-                raise BadStatus(answer.status, answer) from cause
+                raise client.BadStatus(answer.status, answer) from cause
             return answer
 
         return fetch
@@ -122,24 +121,24 @@ def fields_of(headers: Any) -> Fields:
 class Library(client.TransportClient[LibraryTransport]):
     """`answer = await fetch(item)`, whose body is read up to the ceiling."""
 
-    async def open(self) -> Fetch:
+    async def open(self) -> client.Fetch:
         """Open the library's client; return what a strategy calls for each item."""
         kind, calls, url = self.settings.kind, self.to.calls, self.to.url
         opened = _OPENERS.get(kind, _httpx)(import_module(kind), self.settings, self.to)
         send: Send = await self.stack.enter_async_context(opened)
-        asked, ok = calls.prepared(partial(call_template, url)), calls.at_once
+        asked, ok = calls.prepared(partial(client.call_template, url)), calls.at_once
 
         async def ask(call: tuple[str, Request]) -> Answer:
             answer = await send(call)
             if answer.status not in ok:
-                raise BadStatus(answer.status, answer)
+                raise client.BadStatus(answer.status, answer)
             return answer
 
         async def fetch(item: int) -> Answer:
             try:
                 return await ask(asked(item))
-            except BadStatus as refused:
-                return await calls.settled(url, item, refused, call_template, ask)
+            except client.BadStatus as refused:
+                return await calls.settled(url, item, refused, client.call_template, ask)
 
         return fetch
 
@@ -160,7 +159,7 @@ async def _read(response: Any, pieces: AsyncIterable[bytes], most: int | None) -
 
 
 @asynccontextmanager
-async def _httpx(library: Any, asked: Any, to: Destination) -> AsyncIterator[Send]:
+async def _httpx(library: Any, asked: Any, to: client.Destination) -> AsyncIterator[Send]:
     """Give what sends over one `AsyncClient`, of httpx or httpx2."""
     most, idle = asked.limit or None, asked.keepalive_limit or None
     limits = library.Limits(max_connections=most, max_keepalive_connections=idle)
@@ -188,7 +187,7 @@ def _arguments(asked: LibraryTransport, url: str, one: Request) -> dict[str, Any
 
 
 @asynccontextmanager
-async def _niquests(library: Any, asked: Any, to: Destination) -> AsyncIterator[Send]:
+async def _niquests(library: Any, asked: Any, to: client.Destination) -> AsyncIterator[Send]:
     """Give what sends over one `AsyncSession`."""
     most = asked.connections_at(to.limit)
     async with library.AsyncSession(pool_connections=1, pool_maxsize=most) as session:
@@ -204,7 +203,7 @@ async def _niquests(library: Any, asked: Any, to: Destination) -> AsyncIterator[
 
 
 @asynccontextmanager
-async def _requests(library: Any, asked: Any, to: Destination) -> AsyncIterator[Send]:
+async def _requests(library: Any, asked: Any, to: client.Destination) -> AsyncIterator[Send]:
     """Give what sends in threads, each with a session: one is not meant to be shared."""
     here, sessions = threading.local(), list[Any]()
 

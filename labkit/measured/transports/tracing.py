@@ -217,8 +217,7 @@ def _watch_lookups(config: aiohttp.TraceConfig, tracer: Tracer) -> None:
     async def looking_up(_: object, request: Any, params: Any) -> None:
         tracer.counts["lookups"] += 1
         # Requests that are over need not be moved on; a look-up that failed has moved none.
-        others = waiting.get(params.host, [])
-        waiting[params.host] = [one for one in others if one.phase == DNS]
+        waiting[params.host] = [one for one in waiting.get(params.host, []) if one.phase == DNS]
         tracer.enter(request, DNS)
 
     async def looked_up(_: object, request: Any, params: Any) -> None:

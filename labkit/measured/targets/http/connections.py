@@ -24,7 +24,6 @@ from typing import Any, NamedTuple
 
 from labkit.measured.targets.http import messages
 from labkit.measured.targets.http.engine import Engine, Turn
-from labkit.measured.targets.http.messages import Answer
 
 LOOKS = 4
 MAX_EVERY_S = 15.0
@@ -90,7 +89,7 @@ class SendingConnection(asyncio.Protocol):
         else:
             self._advance()
 
-    def _send(self, answer: Answer, turn: Turn) -> None:
+    def _send(self, answer: messages.Answer, turn: Turn) -> None:
         """Send an answer, or begin to."""
         engine, bodiless, body = self._engine, turn.head.method == "HEAD", answer.body
         if answer.fault:

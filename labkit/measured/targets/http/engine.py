@@ -21,7 +21,6 @@ import msgspec
 from labkit.measured.http_framing import HEAD_END
 from labkit.measured.targets import process
 from labkit.measured.targets.http import behaviour, messages
-from labkit.measured.targets.http.messages import Answer
 from labkit.measured.targets.http.requests import Request, plain_name, plain_names
 from labkit.measured.timerfd import Alarm, best_clock
 from labkit.record import histogram
@@ -47,7 +46,7 @@ class Turn(NamedTuple):
     understood.
     """
 
-    answer: Answer | Request | None
+    answer: messages.Answer | Request | None
     head: Request
     last: bool
     counted: bool = True
@@ -123,7 +122,7 @@ class Engine:
             self.asked, self.recognised = data, found
         return found
 
-    def remember(self, data: bytes, turn: Turn, answer: Answer, sent: bytes) -> None:
+    def remember(self, data: bytes, turn: Turn, answer: messages.Answer, sent: bytes) -> None:
         """Remember what was `sent` where that is the answer to `data` each time, and at once."""
         if (
             turn is not self.plain
@@ -137,11 +136,11 @@ class Engine:
             size = len(sent) - sent.find(HEAD_END) - len(HEAD_END)
             self._answers[data] = (sent, 1, size, 0.0)
 
-    def encode(self, answer: Answer, turn: Turn) -> bytes:
+    def encode(self, answer: messages.Answer, turn: Turn) -> bytes:
         """Return an answer with a stored body as it is sent."""
         return messages.encode(answer, turn.head, self.date, last=turn.last)
 
-    def counters(self, head: Request) -> Answer:
+    def counters(self, head: Request) -> messages.Answer:
         """Return the answer to a request that `behaviour.asks_for_counters` is true of."""
         if head.target.partition("?")[0] == behaviour.LOG:
             return behaviour.counters(head.method, (self.log or Log(0)).snapshot())
