@@ -1,4 +1,4 @@
-"""A small service to start with one server or another: the README has a line that compares them.
+"""A small service to start with one server or another: docs/guide.md has a line that compares them.
 
 `app` is an ASGI application without any dependency, for uvicorn, granian, hypercorn and gunicorn:
 it waits as long as `?wait=0.01` says, and answers with as many bytes as `?bytes=10240` asks for.

@@ -217,12 +217,12 @@ def test_a_command_is_an_axis_and_may_hold_commas() -> None:
     ]
 
 
-def test_the_line_of_the_readme_compares_servers(
+def test_the_line_of_the_guide_compares_servers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    line = re.search(r"^labkit (compare --axis 'target.command=.*)$", readme, re.MULTILINE)[1]
-    more = re.findall(r"`(\|(?:granian|hypercorn) [^`]*)`", readme)
+    guide = (ROOT / "docs/guide.md").read_text(encoding="utf-8")
+    line = re.search(r"^labkit (compare --axis 'target.command=.*)$", guide, re.MULTILINE)[1]
+    more = re.findall(r"`(\|(?:granian|hypercorn) [^`]*)`", guide)
     listed = (
         line.replace("5000", "300")
         .replace("wire", "aiohttp")

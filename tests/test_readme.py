@@ -1,4 +1,4 @@
-"""The README is true: its commands run, its routes answer, its Python works."""
+"""README and guide are true: its commands run, its routes answer, its Python works."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ from labkit import cli
 from labkit.launch import launcher
 from labkit.measured.targets.http import messages
 
-README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parent.parent
+GUIDE = (ROOT / "docs/guide.md").read_text(encoding="utf-8")
+README = (ROOT / "README.md").read_text(encoding="utf-8") + GUIDE
 BLOCKS = re.findall(r"```console\n(.*?)```", README, flags=re.DOTALL)
 COMMANDS = [line for block in BLOCKS for line in block.splitlines() if line.startswith("labkit ")]
 # Tested elsewhere: with rungs and a benchmark that take seconds, and against their own life cycle.
@@ -48,6 +50,13 @@ def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def url() -> Iterator[str]:
     with serving() as server:
         yield server.url
+
+
+def test_the_readme_leads_to_sections_of_the_guide() -> None:
+    titles = re.findall(r"^## (.*)$", GUIDE, flags=re.MULTILINE)
+    anchors = {re.sub(r"[^a-z -]", "", one.lower()).replace(" ", "-") for one in titles}
+
+    assert anchors == set(re.findall(r"\]\((?:docs/guide\.md)?#([^)]*)\)", README))
 
 
 def test_the_readme_holds_commands_and_routes() -> None:
