@@ -36,10 +36,14 @@ def ran(file: StudyFile, **rps: float) -> FileStudy:
 
 def test_what_each_source_found_of_uvloop_stands_beside_what_was_found_here() -> None:
     page = ran(load_study("uvloop-worth-it"), uvloop=120.0)
-    rows, chart = page.table().rows, page.plot()
+    table, chart = page.table(), page.plot()
+    rows = table.rows
 
-    assert {row[0] for row in rows} == {*page.file.sources}
-    assert [row[3:] for row in rows[:3]] == [
+    assert {*table.addresses} - {""} == {source.url for source in page.file.sources.values()}
+    assert f'<a href="{table.addresses[1]}">Yury Selivanov and MagicStack, 2016</a>' in table.html()
+    # First the claims with a figure, then those in words.
+    assert [n for n, row in enumerate(rows) if not row[1:]] == [0, 13]
+    assert [row[2:] for row in rows[1:4]] == [
         ["×3.85", "×1.200", "✗ refuted"],
         ["×1.130", "×1.200", "✓ holds"],
         ["×1.131", "×1.200", "✓ holds"],
@@ -75,11 +79,11 @@ def test_all_benchmarks_run_one_after_another_and_those_that_cannot_say_why(
 
     assert not ended.value.code
     assert [f"{file.id}: {file.title}" in shown.err for file in files] == [True] * 3
-    assert "rloop-2026 rloop 2026 An echo of 1 KiB over raw" in " ".join(shown.out.split())
-    assert "the package x is not installed" in shown.out
+    assert "rloop-2026, rloop-sockets-1k: An" in shown.out
+    assert "two was not run: transport is 'x': the package x is not installed" in shown.out
     assert {one["study"] for one in found["verdicts"]} == {"small", "rloop-2026"}
     assert [*found["not_run"]] == ["two"]
-    assert "cannot decide it, because arm sockets-10k-rloop runs only at scale" in shown.out
+    assert "cannot decide it, because arm sockets-10k-rloop" in " ".join(shown.out.split())
     assert found["verdicts"][1]["verdict"] == "holds"
     page = Path("page/report.html").read_text()
     assert "An echo of 1 KiB over raw sockets" in page

@@ -48,7 +48,11 @@ def test_the_software_of_then_tells_what_changed(
     verdict = found["slower"]
     assert verdict.then is not None
     assert says in verdict.changed
-    assert f"In the software of then: {verdict.then.marked}. {verdict.changed}." in found.text()
+    table, why = found.verdict_table(), f"then: {verdict.then.marked}. {verdict.changed}."
+    assert [why in one for one in table.why if one] == [True]
+    # Where it holds the table says all; HTML unfolds the reason in any case.
+    assert (why in " ".join(found.text().split())) == (verdict.verdict != "holds")
+    assert table.html().count("<details>") == 1
     assert verdict.to_dict()["then"]["verdict"] == verdict.then.verdict
     assert f"In the software of then: 1 {verdict.then.verdict}" in found.tally()
     assert verdict.deciding is not None

@@ -5,26 +5,126 @@ A subclass says what its table shows and which chart is drawn; the rest is the s
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Mapping, Sequence
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import msgspec
 
 from labkit import charts, paths, stats
+from labkit.escaping import escape
 from labkit.record.record import Record
 from labkit.report import html, tables
 from labkit.report.html import Table
 from labkit.report.study import Outcome, Study
 from labkit.stats import metrics
 from labkit.studies import judge
+from labkit.studies import verdicts as words
+from labkit.studies.parts import Claim
 from labkit.studies.study_file import StudyFile
 from labkit.studies.verdicts import MARKS, Verdict, tally
 
 # The axis of every study that a file states.
 ARM = "arm"
-CLAIMED = ("source", "year", "what is claimed", "said", "then here", "now here", "verdict")
+# The columns of a table of claims, with their letters in a terminal, and the headings of its parts.
+_CLAIMED: Mapping[str, int] = paths.table("tables.toml")["claimed"]
+_FIGURES, _WORDS = paths.sentence("claims-figures"), paths.sentence("claims-words")
+# Letters of a line of a reason in a terminal.
+_WIDE = 100
+# The cells of a row, the reason, and the address of the source; of either there may be none.
+_Row = tuple[list[str], str, str]
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Claims(Table):
+    """What became of claims: a row each, its reason, and its source's address where it has one.
+
+    HTML unfolds the reason. In a terminal it stands below the table where a claim does not hold.
+    """
+
+    why: Sequence[str]
+    addresses: Sequence[str]
+
+    def text(self) -> str:
+        """Return aligned plain text, the reasons and the sentences below."""
+        below = [
+            textwrap.fill(f"{row[-1]}: {row[0].partition(': ')[0]}. {why}", _WIDE) + "\n"
+            for row, why in zip(self.rows, self.why, strict=True)
+            if why and row[-1] != f"{MARKS['holds']} holds"
+        ]
+        return Table.text(replace(self, says="\n".join([*below, self.says])))
+
+    def _cells(self) -> Iterable[Sequence[str]]:
+        for row, why, address in zip(self.rows, self.why, self.addresses, strict=True):
+            claim, *cells = map(escape, row)
+            if cells:
+                cells[-1] = f'<span class="{row[-1].rpartition(" ")[2]}">{cells[-1]}</span>'
+            if address.startswith(("https://", "http://")):
+                cells[0] = f'<a href="{escape(address)}">{cells[0]}</a>'
+            yield [html.folded(row[0], html.prose(why)) if why else claim, *cells]
+
+
+def claims_table(
+    studies: Sequence[FileStudy], says: Sequence[str] = (), reference: FileStudy | None = None
+) -> Claims:
+    """Return one row a regime of a claim: those with a published figure first, then the others.
+
+    `reference` is the same study on another machine, whose verdicts stand beside these.
+    """
+    parts: dict[str, list[_Row]] = {_FIGURES: [], _WORDS: []}
+    there = {one.name: one for one in reference.verdicts} if reference else {}
+    for study in studies:
+        before, claims = "", {one.id: one for one in study.file.claims}
+        for one in study.verdicts:
+            claim = claims.get(one.id)
+            has_figure = claim and any(check.published for check in claim.checks)
+            (name, *cells), why, address = _claimed(one, claim, study.file, there.get(one.name))
+            name = name if len(studies) == 1 else f"{study.file.id}, {name}"
+            if one.id != before:
+                name, why = f"{name}: {one.says}", f"{why} {one.remark or ''}".rstrip()
+            parts[_FIGURES if has_figure else _WORDS].append(([name, *cells], why, address))
+            before = one.id
+    rows = list[_Row]()
+    for heading, found in parts.items():
+        rows += [([heading], "", ""), *found] if all(parts.values()) else found
+    used = [n for n in range(len(_CLAIMED)) if any(row[n] for row, *_ in rows if row[1:])]
+    return Claims(
+        headers=[[*_CLAIMED][n] for n in used],
+        rows=[[row[n] for n in used] if row[1:] else row for row, *_ in rows],
+        says="\n".join(filter(None, says)),
+        left=len(used),
+        widths=[[*_CLAIMED.values()][n] for n in used],
+        why=[why for _, why, _ in rows],
+        addresses=[address for *_, address in rows],
+    )
+
+
+def _claimed(one: Verdict, claim: Claim | None, file: StudyFile, there: Verdict | None) -> _Row:
+    """Return the row of a verdict: what was said, what was found, and why."""
+    cited, said = dict[str, str](), one.said or ""
+    if claim:  # the audit has verdicts of its own
+        cited = file.cited(claim)
+        check = next(check for check in claim.checks if check.regime == one.regime)
+        if check.published and not one.published:
+            figure = words.shown(check, check.published)
+            said = f"{figure}; judged here by: {said}" if said else figure
+        said = said or words.band_text(check)
+    then, here, elsewhere = (
+        of.effect.partition(" in ")[0] if of else ""
+        for of in (one.then, one.deciding, there and there.deciding)
+    )
+    elsewhere += f"; {there.verdict}" if there else ""
+    beside = [each for each in one.findings if each is not one.deciding]
+    why = [one.because, *(f"{each.marked.strip()}: {each.reason}" for each in beside)]
+    cells = [one.name, "; ".join(cited), said, then, here or "-", elsewhere]
+    address = "".join(cited.values()) if len(cited) == 1 else ""
+    return (
+        [*cells, f"{MARKS[one.verdict]} {one.verdict}"],
+        " ".join(f"{text.rstrip('.')}." for text in why),
+        address,
+    )
 
 
 class FileStudy(Study):
@@ -106,6 +206,13 @@ class FileStudy(Study):
         """Return how many verdicts there are of each word, in a sentence."""
         return tally(self.verdicts)
 
+    def verdict_table(self, reference: FileStudy | None = None) -> Claims:
+        """Return one row a regime of a claim, and below how many there are of each verdict.
+
+        `reference` is the same study on another machine.
+        """
+        return claims_table([self], [self.tally(), paths.sentence("effects")], reference)
+
     def text(self) -> str:
         """Return the table, and why requests failed, as a terminal shows it."""
         return "\n\n".join([super().text(), *tables.errors(self.records)])
@@ -119,21 +226,6 @@ class FileStudy(Study):
         which = {"study": self.file.id, "scale": self.scale, "published": self.file.published()}
         return Outcome.to_dict(self) | which | {"verdicts": [v.to_dict() for v in self.verdicts]}
 
-    def claimed(self) -> list[list[str]]:
-        """Return one row a regime of a claim: its source, what it said, what was found here."""
-        sources, rows = {one.id: self.file.sources_of(one) for one in self.file.claims}, []
-        for one in self.verdicts:
-            years = {getattr(self.file.sources[name], "year", None) for name in sources[one.id]}
-            why = one.reason.partition(": no value")[0]
-            then, here = (
-                of.effect.partition(" in ")[0] if of and of.measured is not None else ""
-                for of in (one.then, one.deciding)
-            )
-            cells = [", ".join(sources[one.id]), ", ".join(str(year) for year in years if year)]
-            word = f"{MARKS[one.verdict]} {one.verdict}"
-            rows.append([*cells, one.says, one.said or "", then or "-", here or why, word])
-        return rows
-
     def report(self, picture: charts.Chart | None = None) -> str:
         """Return one self-contained HTML page: tables, verdicts, charts, and how to repeat it.
 
@@ -145,20 +237,12 @@ class FileStudy(Study):
             f"{file.title}: run again at scale {self.scale}",
             self.tally(),
             html.section("What was published", html.sentences([file.about, file.source_text()])),
-            html.section("Verdicts", *(one.html() for one in self.verdicts)),
+            html.section("Verdicts", self.verdict_table().html()),
             html.section("Published beside measured", self.table().html(), chart),
             html.section("Beside the baseline", self.changes.html() if self.changes else ""),
             html.section("What differs from then", html.sentences(file.notes)),
             html.section("Repeat it", html.sentences([repeat])),
         )
-
-
-def _claimed(headers: Sequence[str], rows: Sequence[Sequence[str]], says: str) -> Table:
-    """Return a table of claims, without the column of the software of then where none ran in it."""
-    at = headers.index("then here")
-    if not {row[at] for row in rows} - {"-", ""}:
-        headers, *rows = [[*row[:at], *row[at + 1 :]] for row in (headers, *rows)]
-    return Table(headers=headers, rows=rows, says=says, left=len(headers))
 
 
 class Ledger(FileStudy):
@@ -174,25 +258,9 @@ class Ledger(FileStudy):
         return charts.forest(shown, notes=self.sentences())
 
     def table(self) -> Table:
-        """Return one row a claim, and below it one a regime and figure; then the sentences.
-
-        Of ratios it is what each source said beside what was found here.
-        """
-        if self.chart == "ratios":
-            says = "\n".join([*self.sentences(), *self.file.notes])
-            return _claimed(CLAIMED, self.claimed(), says)
-        rows: list[list[str]] = []
-        for _, regimes in itertools.groupby(self.verdicts, lambda one: one.id):
-            first, *others = regimes
-            rows.append([MARKS[first.verdict], first.id, first.verdict, first.says])
-            for one in (first, *others):
-                word = f"{MARKS[one.verdict]} {one.verdict}"
-                rows.append(["", one.name if one.regime else "", word, one.reason])
-                beside = [each for each in one.findings if each is not one.deciding]
-                rows += [["", "", each.marked, each.reason] for each in beside]
-            rows += [["", "", "", first.remark]] if first.remark else []
-        headers = ["", "claim", "verdict", "what was found"]
-        return Table(headers=headers, rows=rows, says="\n".join(self.sentences()), left=4)
+        """Return one row a claim or a regime of it; then the sentences."""
+        notes = self.file.notes if self.chart == "ratios" else []
+        return claims_table([self], [*self.sentences(), *notes])
 
     def sentences(self) -> list[str]:
         """Return how many of each verdict, how to read them, and under what they were found."""
@@ -225,11 +293,10 @@ class Overview(Outcome):
         self.verdicts = [one for study in studies for one in study.verdicts]
 
     def table(self) -> Table:
-        """Return one row a claim of each study, and one a study that could not run."""
-        rows = [[study.file.id, *row] for study in self.studies for row in study.claimed()]
-        rows += [[name, "", "", why, "", "", "", "not run"] for name, why in self.not_run.items()]
-        says = "\n".join([tally(self.verdicts), *(one.measured_on() for one in self.studies[:1])])
-        return _claimed(["study", *CLAIMED], rows, says)
+        """Return one row a claim of each study, and below them which studies could not run."""
+        not_run = [f"{name} was not run: {why}" for name, why in self.not_run.items()]
+        where = [one.measured_on() for one in self.studies[:1]]
+        return claims_table(self.studies, [tally(self.verdicts), *not_run, *where])
 
     def plot(self, kind: str = "forest") -> charts.Chart:
         """Draw all claims as a `forest`."""

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import base64
 import re
+import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -54,24 +56,36 @@ class Shown:
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Table(Shown):
-    """Headers, rows of text, and the sentences that explain them."""
+    """Headers, rows of text (of one cell: a heading), and the sentences that explain them."""
 
     headers: Sequence[str]
     rows: Sequence[Sequence[str]]
     says: str = ""
     # How many columns, from the left, are words; the others are numbers.
     left: int = 1
+    # Letters of each column in a terminal, where a longer cell goes on in the next line.
+    widths: Sequence[int] = ()
 
     def text(self) -> str:
         """Return aligned plain text, the sentences below."""
-        lines = [[visible(word, lines=False) for word in row] for row in (self.headers, *self.rows)]
+        lines = list[Sequence[str]]()
+        for row in (self.headers, *self.rows):
+            words = [visible(word, lines=False) for word in row]
+            words += [""] * (len(self.headers) - len(words))
+            if self.widths:
+                cells = (
+                    textwrap.wrap(*one) or [""] for one in zip(words, self.widths, strict=True)
+                )
+                lines += [*zip_longest(*cells, fillvalue=""), [""] * len(words)]
+            else:
+                lines.append(words)
         said = ["", visible(self.says)] if self.says else []
         return "\n".join([*aligned(lines, self.left), *said])
 
     def html(self) -> str:
         """Return the table, and what it says as a paragraph for each line."""
-        head = self._row("th", self.headers)
-        body = "".join([self._row("td", row) for row in self.rows])
+        head = self._row("th", [*map(escape, self.headers)])
+        body = "".join([self._row("td", cells) for cells in self._cells()])
         grid = f'<table class="dataframe"><thead>{head}</thead><tbody>{body}</tbody></table>'
         return grid + sentences(self.says.splitlines())
 
@@ -82,7 +96,14 @@ class Table(Shown):
         rows = [f"| {' | '.join(line)} |" for line in (lines[0], ruler, *lines[1:])]
         return "\n".join([*rows, *(f"\n{_plain(one)}" for one in self.says.splitlines())])
 
+    def _cells(self) -> Iterable[Sequence[str]]:
+        """Return the cells of each row as HTML."""
+        return ([*map(escape, row)] for row in self.rows)
+
     def _row(self, tag: str, words: Sequence[str]) -> str:
+        if len(words) == 1 < len(self.headers):
+            across = f'colspan="{len(self.headers)}" align="left" style="text-align:left"'
+            return f"<tr><th {across}>{words[0]}</th></tr>"
         cells = []
         for at, word in enumerate(words):
             side = "left" if at < self.left else "right"
@@ -90,7 +111,7 @@ class Table(Shown):
             # no `style`.
             whole = ";white-space:nowrap" if tag == "td" and len(word) <= _MAX_WHOLE else ""
             style = f'align="{side}" style="text-align:{side}{whole}"'
-            cells.append(f"<{tag} {style}>{escape(word)}</{tag}>")
+            cells.append(f"<{tag} {style}>{word}</{tag}>")
         return f"<tr>{''.join(cells)}</tr>"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
@@ -85,8 +84,9 @@ class Reproduction(FileStudy):
             verdict = [now["verdict"], ", ".join(now["warnings"])] if now else ["not run"]
             lines.append([row["label"], row[ARM], *cells, ": ".join(filter(None, verdict))])
         headers = ["client", ARM, *(header for header, _, _ in columns), "verdict"]
-        text = " ".join(filter(None, [*says, *self.omissions(), self.measured_on()]))
-        return Table(headers=headers, rows=lines, says=text, left=2)
+        text = "\n".join(filter(None, [*says, *self.omissions(), self.measured_on()]))
+        widths = [18, 18, *[11] * len(columns), 28]
+        return Table(headers=headers, rows=lines, says=text, left=2, widths=widths)
 
     def measured_on(self) -> str:
         """Return when, with what and where it was measured, the software of then included."""
@@ -103,30 +103,14 @@ class Reproduction(FileStudy):
         return "\n".join([self.measured_on(), *self.omissions(), about])
 
     def text(self) -> str:
-        """Return the table, and each verdict with its reason; what this scale cannot run, once."""
-        ran = {arm.id for arm in self.file.arms_at(self.scale)}
-        larger = [
-            claim.id
-            for claim in self.file.claims
-            if not ran.issuperset(arm for check in claim.checks for arm in check.arms)
-        ]
-        shown = [one for one in self.verdicts if one.id not in larger]
-        reasons = [f"{one.verdict:>12}  {one.says}\n{'':14}{one.because}." for one in shown]
-        if larger:
-            listed = textwrap.wrap(", ".join(larger), 86, break_on_hyphens=False)
-            need = "claims need" if len(larger) > 1 else "claim needs"
-            lines = [f"{len(larger)} {need} arms that run only at a larger scale:", *listed]
-            reasons.append(f"{'inconclusive':>12}  " + f"\n{'':14}".join(lines))
-        table = self.table().text()
-        changed = [self.changes.text()] if self.changes else []
-        parts = [self.title(), table, "\n".join(reasons), self.tally(), *changed, *self.notes]
-        return "\n\n".join(parts)
+        """Return the table of figures, and that of the verdicts."""
+        shown = [self.table(), self.verdict_table(), *([self.changes] if self.changes else [])]
+        return "\n\n".join([self.title(), *(one.text() for one in shown), *self.notes])
 
     def html(self) -> str:
-        """Return the title, the chart, the table, and each verdict with its reason."""
-        verdicts = "".join([one.html() for one in self.verdicts])
-        below = self.table().html() + html.sentences([self.tally(), *self.notes]) + verdicts
-        below += self.changes.html() if self.changes else ""
+        """Return the title, the chart, the verdicts, and the table of figures."""
+        shown = [self.verdict_table(), self.table(), *([self.changes] if self.changes else [])]
+        below = "".join(one.html() for one in shown) + html.sentences(self.notes)
         return html.heading(self.title()) + html.picture(self.plot) + below
 
     def plot(self, kind: str | None = None, reference: Reproduction | None = None) -> charts.Chart:

@@ -52,10 +52,14 @@ class Source(StudyPart, frozen=True, kw_only=True):
     code: Text | None = None
 
     @property
+    def short(self) -> str:
+        """Author and year, as far as they are known."""
+        return ", ".join(str(one) for one in (self.author, self.year) if one)
+
+    @property
     def text(self) -> str:
         """Author, year and address, as far as they are known."""
-        known = ", ".join(str(one) for one in (self.author, self.year) if one)
-        return f"{known}: {self.url}" if self.url else known
+        return f"{self.short}: {self.url}" if self.url else self.short
 
 
 class Scale(StudyPart, frozen=True, kw_only=True):
