@@ -257,3 +257,15 @@ def test_a_gate_needs_the_whole_interval_beyond_the_tolerance() -> None:
         alt := charts.ideas.gate(ratios).alt
     )
     assert alt.endswith("d 0.8: improvement.")
+
+
+def test_a_claim_is_decided_more_often_the_further_the_truth_is_from_its_band() -> None:
+    how: dict[str, float] = {"at_least": 1.05, "noise": 0.1}
+    shares = {5: charts.decisions([0.6, 1.05, 2.0], 5, experiments=50, **how)}
+    (ax,) = charts.decided(shares, 1.05).axes
+
+    assert list(shares[5].loc[0.6]) == [0, 0, 100]
+    assert list(shares[5].loc[2.0]) == [100, 0, 0]
+    assert shares[5].loc[1.05, "inconclusive"] >= 80
+    assert ax.get_xlim() == (0.6, 2.0)
+    assert charts.judged("four", [2.0] * 4, at_least=1.05).verdict == "inconclusive"

@@ -37,7 +37,7 @@ from labkit.report.study import Run, Study
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 # Notebooks of more than one lesson, which are to be split.
-LONG = {21, 33}
+LONG = {21}
 TAGS = {"keep_output", "nbval-check-output"}
 SOLUTION = "solution"
 # Folded away in JupyterLab, so that who reads the task is not shown what solves it.

@@ -111,7 +111,8 @@ class Chart(Figure):
         line = ax.axhline if name == "y" else ax.axvline
         gap = [withStroke(linewidth=5, foreground="white")]  # as it may cross a bar
         line(value, color=style.INK, linestyle="--", linewidth=2, path_effects=gap)
-        place, side = ((0.01, value), "left") if name == "y" else ((value, 1), "center")
+        above = 0 if ax.get_title(loc="left") else 1  # or it would lie on the panel's title
+        place, side = ((0.01, value), "left") if name == "y" else ((value, above), "center")
         within = ax.get_yaxis_transform() if name == "y" else ax.get_xaxis_transform()
         more: Mapping[str, Any] = {"ha": side, "va": "bottom", "path_effects": gap}
         ax.annotate(says, place, (0, 3), within, "offset points", **more)

@@ -112,9 +112,8 @@ def claim_that_counts(answer: object) -> str:
         raise Wrong("it asks for an experiment in code: a trial can show it")
     _check_arm(arm)
     return (
-        "a count needs no interval: one run outside of the band refutes it. Run it with "
-        "`await lab.check_claims(claims=study_file.parse(HEAD + text))`, and then with a band "
-        "that it breaks"
+        "a count needs no interval: one run outside of the band refutes it. Write HEAD + text to "
+        "a file, give its name to lab.reproduce, and then do so with a band that it breaks"
     )
 
 
