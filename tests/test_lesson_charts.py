@@ -269,3 +269,13 @@ def test_a_claim_is_decided_more_often_the_further_the_truth_is_from_its_band() 
     assert shares[5].loc[1.05, "inconclusive"] >= 80
     assert ax.get_xlim() == (0.6, 2.0)
     assert charts.judged("four", [2.0] * 4, at_least=1.05).verdict == "inconclusive"
+
+
+def test_an_arm_has_one_mark_whichever_runs_first() -> None:
+    orders = {"one": [("A", 1.0), ("B", 2.0)], "other": [("B", 2.0), ("A", 1.0)]}
+    chart = charts.in_order("Drift", orders, "A note")
+
+    marks = {
+        (ax.lines[n].get_label(), ax.lines[n].get_color()) for ax in chart.axes for n in (0, 1)
+    }
+    assert sorted(label for label, _ in marks) == ["A", "B"]
