@@ -22,9 +22,11 @@ def little(
     """Draw the places that requests pass, each with as many dots as Little's law puts there.
 
     `rate` is in requests a second. A request spends so many seconds in the client's queue, on a
-    connection, and at the server.
+    connection, and at the server; where it spends none, the place is not drawn.
     """
-    spent = dict(zip([name for name, _ in _PLACES], (queue_s, connection_s, server_s), strict=True))
+    times_s = (queue_s, connection_s, server_s)
+    spent = {name: s for (name, _), s in zip(_PLACES, times_s, strict=True) if s}
+    places = [one for one in _PLACES if one[0] in spent]
     total_s, in_flight = sum(spent.values()), rate * sum(spent.values())
     law = f"{rate:,g} a second × {1e3 * total_s:g} ms = {in_flight:,g} in flight"
     chart, ax = canvas.canvas(
@@ -33,7 +35,7 @@ def little(
         height_in=3.4,
         notes=("A dot is a request. In each place: how many = how many a second × how long.",),
     )
-    for place, (name, colour) in enumerate(_PLACES):
+    for place, (name, colour) in enumerate(places):
         left, inside = place * (_WIDTH + _GAP), rate * spent[name]
         middle = left + _WIDTH / 2
         frame = Rectangle((left, 0), _WIDTH, 1.5, fill=False, edgecolor=style.INK, linewidth=1.4)
@@ -48,7 +50,7 @@ def little(
         says = f"{rate:,g}/s × {1e3 * spent[name]:g} ms = {inside:g}"
         ax.text(middle, -0.3, says, ha="center")
         canvas.arrow(ax, (left - _GAP, 0.75), (left, 0.75))
-    end = len(_PLACES) * (_WIDTH + _GAP)
+    end = len(places) * (_WIDTH + _GAP)
     canvas.arrow(ax, (end - _GAP, 0.75), (end, 0.75))
     for at, says in ((-_GAP, "sent"), (end - _GAP, "answered")):
         ax.text(at + _GAP / 2, 1.0, says, ha="center")
