@@ -36,8 +36,6 @@ from labkit.report.study import Run, Study
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-# Notebooks of more than one lesson, which are to be split.
-LONG = {21}
 TAGS = {"keep_output", "nbval-check-output"}
 SOLUTION = "solution"
 # Folded away in JupyterLab, so that who reads the task is not shown what solves it.
@@ -110,7 +108,7 @@ def test_notebook_is_valid_and_of_a_readable_length(path: Path) -> None:
     assert all(cell.source.strip() for cell in notebook.cells)
 
 
-@pytest.mark.parametrize("path", [one for one in NOTEBOOKS if int(one.stem[:2]) not in LONG])
+@every
 def test_a_lesson_is_short(path: Path) -> None:
     texts = [cell.source.split() for cell in read(path).cells if cell.cell_type == "markdown"]
 
@@ -149,7 +147,6 @@ def test_notebook_opens_and_ends_as_all_do(path: Path) -> None:
     assert tuple(headings(first, 2)) == OPENING
     assert all(word in first for word in ("**Time:**", "**Peak memory:**", "**Scale:**"))
     assert all(word in first for word in ("LABKIT_SCALE", *SCALES))
-    # A lesson that was not split yet ends without links.
     assert tuple(headings(last, 2)) in (CLOSING, CLOSING[:2])
     # Each title is there once.
     markdown = [cell.source for cell in read(path).cells if cell.cell_type == "markdown"]
