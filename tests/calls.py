@@ -31,8 +31,7 @@ async def outcomes(transport: Any, *calls: Awaitable[object]) -> list[object]:
 
 async def kinds(transport: Any, *calls: Awaitable[object]) -> list[str]:
     """Return the kind of each failure of calls at once, 'ok' where there was none."""
-    found = await outcomes(transport, *calls)
-    return [one if isinstance(one, str) else "ok" for one in found]
+    return [one if isinstance(one, str) else "ok" for one in await outcomes(transport, *calls)]
 
 
 async def alone(transport: Any, item: int = 0) -> object:

@@ -124,8 +124,7 @@ def audit(read: dict[str, dict[str, Any]], slower: float = 1.0, **all_of: Any) -
             listed.append(record(arm, repeat, throughput_rps=rps, **all_of))
     for arm, one in read.items():
         listed += [record(arm, repeat, **one, **all_of) for repeat in range(5)]
-    found = Audit(study_file.load("audit"), "full", listed)
-    return {one.id: one.verdict for one in found.verdicts}
+    return {one.id: one.verdict for one in Audit(study_file.load("audit"), "full", listed).verdicts}
 
 
 ITSELF, PROBES = {"same", "same-simulated"}, {f"probes-{kind}" for kind in ("aiohttp", "wire")}
@@ -152,8 +151,7 @@ def test_what_is_off_refutes_its_figure_and_no_other(
 
 
 def test_no_figure_holds_by_records_that_lost_a_request() -> None:
-    lost = ["not-conserved"]
-    assert "holds" not in audit(readings(), warnings=lost, verdict="invalid").values()
+    assert "holds" not in audit(readings(), warnings=["not-conserved"], verdict="invalid").values()
 
 
 @pytest.mark.parametrize("share", [0.0, 0.25])
@@ -167,8 +165,7 @@ def test_intervals_that_are_too_narrow_are_found(
     for name in ("of_ratio", "of_ratios"):
         usual = getattr(stats, name)
         monkeypatch.setattr(stats, name, lambda *of, usual=usual: narrow(usual(*of)))
-    found = audit(readings())
-    assert {name for name, word in found.items() if word == "refuted"} >= ITSELF
+    assert {name for name, word in audit(readings()).items() if word == "refuted"} >= ITSELF
 
 
 async def test_an_audit_runs_each_part_and_reads_each(

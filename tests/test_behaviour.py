@@ -69,8 +69,7 @@ def test_the_delay_is_drawn_from_seed_and_decoded_name(name: str, seed: int) -> 
 def test_the_short_way_agrees_with_the_long_one(name: str, delay: str) -> None:
     here = Behaviour(HttpServer(delay=delay, body_bytes=7))
     answer = here.answer(Request(target=f"/{name}"))
-    delay_s = here.draw_s(name.encode())
-    short = messages.Answer(body=here.hello.body, delay_s=delay_s)
+    short = messages.Answer(body=here.hello.body, delay_s=here.draw_s(name.encode()))
     assert (answer == short) == (name.encode() not in here.special_names)
 
 
@@ -159,8 +158,7 @@ def test_refuse_once_answers_what_comes_again_and_then_begins_anew() -> None:
     server = Behaviour(PLAIN)
 
     def status(item: int) -> int:
-        target = f"/fault/refuse_once?item={item}"
-        return server.answer(Request(method="GET", target=target)).status
+        return server.answer(Request(method="GET", target=f"/fault/refuse_once?item={item}")).status
 
     assert [status(item) for item in (1, 2, 1, 1, 2, 1)] == [503, 503, 200, 503, 200, 200]
     for item in range(behaviour.MAX_REFUSED + 1):  # with the last one all before are forgotten
@@ -185,8 +183,7 @@ def test_anything_shows_the_request(method: str) -> None:
     shown = json.loads(whole(ask("/anything/7", method, body=b"\xff{")))
     assert (shown["target"], shown["body"], shown["json"]) == ("/anything/7", "\ufffd{", None)
     assert Behaviour(PLAIN).takes_body(method, "/anything/7")
-    small = HttpServer(client_max_size=1)
-    assert ask("/anything", method, small, body=b"12").status == 413
+    assert ask("/anything", method, HttpServer(client_max_size=1), body=b"12").status == 413
 
 
 def test_a_redirect_leads_on_and_at_last_to_anything() -> None:

@@ -82,8 +82,7 @@ def graphs(draw: st.DrawFn) -> CallGraph:
         functions.append(
             make_function(f"f{place}", draw(seconds), *calls, self_s=draw(seconds), coroutine=kind)
         )
-    clock = draw(st.sampled_from(["wall", "cpu"]))
-    return CallGraph(clock=clock, functions=tuple(functions))
+    return CallGraph(clock=draw(st.sampled_from(["wall", "cpu"])), functions=tuple(functions))
 
 
 @given(graphs())

@@ -52,8 +52,7 @@ THREE = {"repeats": "smoke", "reference": "workshop", "published": "paper"}
 def garcia() -> list[Record]:
     """Two of the clients of 2018; the second is in doubt."""
     doubts = {"semaphore": {}, "as_completed": {"verdict": "warn", "warnings": [BUSY]}}
-    records = make_study(NOW)
-    return [msgspec.structs.replace(one, **doubts[one.axes["strategy"]]) for one in records]
+    return [msgspec.structs.replace(one, **doubts[one.axes["strategy"]]) for one in make_study(NOW)]
 
 
 def garcia_rows(**more: Any) -> list[Row]:
@@ -608,8 +607,7 @@ def test_plot_by_name_merges_the_repeats_of_each_arm(kind: str, title: str) -> N
     chart = charts.plot(kind, records, ["strategy"])
     assert title in words(chart)
     if kind == "latency":
-        lines = chart.axes[0].lines
-        assert [one.get_label() for one in lines] == ["a (n = 20)", "b (n = 20)"]
+        assert [one.get_label() for one in chart.axes[0].lines] == ["a (n = 20)", "b (n = 20)"]
 
 
 def test_flames_stand_below_what_called_them() -> None:

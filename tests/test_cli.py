@@ -159,8 +159,7 @@ def test_profile_says_where_the_time_went_and_stores_no_record(store: Path, tmp_
     assert done.stdout.startswith("function")
     assert "this is no measurement" in done.stdout
     assert not list(store.glob("*.json"))
-    names = sorted(path.name for path in out.iterdir())
-    assert names == ["profile.pstat", "profile.svg"]
+    assert sorted(path.name for path in out.iterdir()) == ["profile.pstat", "profile.svg"]
     found = json.loads(result.read_text())
     assert (found["profiled"], found["clock"], found["counts"]["ok"]) == (True, "cpu", 60)
     assert {"function", "kind", "calls", "self_s", "total_s"} <= set(found["functions"][0])
@@ -443,8 +442,7 @@ def test_ctrl_c_exits_130_and_stores_what_was_measured(store: Path, tmp_path: Pa
     assert "interrupted" in [note["code"] for note in record["warnings"]]
     counts = record["counts"]
     assert counts["planned"] == counts["sent"] + counts["not_sent"]
-    failed = sum(counts["failed"].values())
-    assert counts["sent"] == counts["ok"] + failed + counts["cancelled"]
+    assert counts["sent"] == counts["ok"] + sum(counts["failed"].values()) + counts["cancelled"]
 
 
 def test_reproduce_writes_a_report(store: Path, tmp_path: Path) -> None:

@@ -73,20 +73,6 @@ async def test_a_share_counts_its_own_items_once_and_others_as_none_of_its(
     assert (found.repeated, found.not_sent, found.conserved) == (repeated, not_sent, True)
 
 
-@pytest.mark.parametrize(
-    ("settings", "named"),
-    [
-        ({"clients": 65}, "trial.clients is 65"),
-        ({"clients": 3, "limit": 2}, "clients is 3 with 2 at a time"),
-        ({"clients": 2, "program": "a {url}"}, "trial.clients is set with program"),
-    ],
-)
-def test_what_does_not_go_with_clients_is_refused(settings: dict[str, Any], named: str) -> None:
-    with pytest.raises(BadInput) as refused:
-        Trial(**settings)
-    assert named in str(refused.value)
-
-
 async def test_a_profile_is_of_one_process() -> None:
     with pytest.raises(BadInput, match="clients is 2 in a profile"):
         await labkit.profile(Trial(clients=2))
@@ -306,9 +292,8 @@ async def test_of_a_trial_by_the_clock_a_lost_client_planned_what_it_sent() -> N
 
 
 async def test_a_client_that_dies_takes_its_items_with_it_and_no_others() -> None:
-    trial = Trial(requests=300, limit=3, delay="0.02", clients=3)
 
-    found = await ran(trial, killing=WORKER)
+    found = await ran(Trial(requests=300, limit=3, delay="0.02", clients=3), killing=WORKER)
 
     record, (*others, lost) = found.record, found.record.clients
     assert "client 2 of 3 died, and with it its items 2, 5, ..." in str(found.error)

@@ -14,6 +14,7 @@ from unittest import mock
 
 import psutil
 import pytest
+from machines import checks
 
 import labkit as lab
 from labkit.errors import BadInput, NotInstalled, TrialFailed
@@ -46,8 +47,7 @@ def dask_client() -> Iterator[Any]:
 async def test_shares_run_on_workers_beside_a_server_there(dask_client: Any, store: Path) -> None:
     addresses = {*dask_client.scheduler_info(n_workers=-1)["workers"]}
 
-    trial = TRIAL.replace(clients=3, **{"target.on": "1"})
-    record = (await lab.run(trial, on=dask_client)).record
+    record = (await lab.run(TRIAL.replace(clients=3, **{"target.on": "1"}), on=dask_client)).record
 
     assert record.counts.ok == 40
     assert record.counts.conserved
@@ -115,18 +115,7 @@ async def test_workers_of_another_labkit_are_refused(
         await lab.run(TRIAL, on=dask_client.scheduler.address)
 
 
-@pytest.mark.parametrize(
-    ("on", "why"),
-    [
-        (3, "on is 3: it must be a Dask Client"),
-        ("inproc://1", "it must be a Dask Client whose workers are processes"),
-        ("local:many", "on=local is 'many'"),
-        ("local:65", "on=local is '65'"),
-        ("tcp://10.0.0.9:8786", "scheduler tcp://10.0.0.9:8786 is on another host without TLS"),
-        ("10.0.0.9:8786", "on another host without TLS"),
-        ("127.0.0.1:1", "the cluster did not answer within 0.2 s"),
-    ],
-)
+@pytest.mark.parametrize(("on", "why"), checks("cluster.json"))
 async def test_a_cluster_that_cannot_be_used_is_refused(
     on: Any, why: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

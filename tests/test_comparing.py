@@ -91,8 +91,7 @@ def noisy(world: str, rng: np.random.Generator, shape: tuple[int, ...]) -> Any:
     """Return the runs of identical arms: no metric of any differs in truth."""
     slow = rng.lognormal(0, 0.03, shape) * np.where(rng.random(shape) < 0.1, 1.5, 1)
     modes = rng.lognormal(0, 0.01, shape) * np.where(rng.random(shape) < 0.5, 1.1, 1)
-    normal = rng.normal(1, 0.05, shape)
-    return {"slow": slow, "modes": modes, "normal": normal}[world]
+    return {"slow": slow, "modes": modes, "normal": rng.normal(1, 0.05, shape)}[world]
 
 
 def claims(values: Any) -> int:
@@ -211,8 +210,7 @@ def test_a_core_that_was_lost_for_half_of_a_short_run_is_compared_by_memory_alon
 
 def test_what_the_server_held_up_is_no_property_of_the_client() -> None:
     busy = {"server.cpu_percent": 95.0, "client.cpu_percent": 50.0}
-    arms = {name: figures | busy for name, figures in TIMES.items()}
-    study = Study(make_study(arms))
+    study = Study(make_study({name: figures | busy for name, figures in TIMES.items()}))
     for metric in ("time", "throughput_rps", "efficiency"):
         assert metrics.SERVER_BOUND in study.compare(metric, of=FAST, to=SLOW).reason
     assert study.compare("cpu_us_per_request", of=FAST, to=SLOW).ratio is not None

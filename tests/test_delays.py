@@ -161,8 +161,7 @@ def test_request_i_of_a_rate_in_stages_is_due_when_its_integral_is_i(
     stages: list[Stage], most: int
 ) -> None:
     due = list(due_s(stages, "constant", 0, most))
-    whole = sum(stage.whole for stage in stages)
-    assert len(due) == min(math.ceil(whole), most)
+    assert len(due) == min(math.ceil(sum(stage.whole for stage in stages)), most)
     assert due == sorted(due)
     for item, at_s in enumerate(due):
         integral, began_s = 0.0, 0.0
@@ -315,8 +314,7 @@ def test_the_floor_of_an_expression_is_that_of_its_draws(text: str) -> None:
     assert list(delays.of_items(delay, 3, 50)) == drawn
     assert floor_and_bound_of(delay, 3, 50, 1) == pytest.approx((sum(drawn), sum(drawn)))
     assert floor_and_bound_of(delay, 3, 50, 50) == (max(drawn), max(drawn))
-    both = floor_and_bound(drawn, 7)
-    assert floor_and_bound_of(delay, 3, 50, 7) == pytest.approx(both)
+    assert floor_and_bound_of(delay, 3, 50, 7) == pytest.approx(floor_and_bound(drawn, 7))
 
 
 @pytest.mark.parametrize("text", ["1", "randint(0,3)"])

@@ -135,8 +135,7 @@ def test_what_github_leaves_of_it_is_all_its_words(bundle: dict[str, str]) -> No
 
 def test_a_run_names_its_workload() -> None:
     for asked, shown in checks("displays.toml", "workloads"):
-        settings = {"strategy": "worker_pool", **asked}
-        assert shown in Run(make_record(settings=settings)).text()
+        assert shown in Run(make_record(settings={"strategy": "worker_pool", **asked})).text()
 
 
 def evil_record() -> Record:
@@ -169,8 +168,7 @@ def test_text_of_others_is_escaped(shown: Callable[[], Any]) -> None:
 def test_text_of_others_moves_no_terminal_and_adds_no_line(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    table = Table(headers=["a"], rows=[[f"b\n{EVIL}"]], says=EVIL)
-    terminal.say(table.text())
+    terminal.say(Table(headers=["a"], rows=[[f"b\n{EVIL}"]], says=EVIL).text())
     terminal.error(f"a\n{EVIL}")
     terminal.note(EVIL)
     lines = terminal.reporter()

@@ -106,8 +106,7 @@ def test_a_picture_is_well_formed_whatever_there_is(counts: list[int], name: str
     picture = XML(strips(arms, f"0{name}"))
 
     assert picture.get("role") == "img"
-    drawn = picture.findall(".//{*}polyline")
-    assert len(drawn) <= MAX_ARMS * 6
+    assert len(picture.findall(".//{*}polyline")) <= MAX_ARMS * 6
 
 
 def test_of_many_arms_the_last_are_drawn_with_names_escaped_and_no_fixed_text_colour() -> None:

@@ -104,9 +104,8 @@ def test_the_command_lists_every_code(capsys: pytest.CaptureFixture[str]) -> Non
     command(guards=True)
     text = capsys.readouterr().out
     command(guards=True, json="-")
-    written = json.loads(capsys.readouterr().out)
 
-    assert [one["code"] for one in written["guards"]] == list(CODES)
+    assert [one["code"] for one in json.loads(capsys.readouterr().out)["guards"]] == list(CODES)
     for code in CODES.values():
         assert code.code in text
         assert f"-> {code.do}" in text

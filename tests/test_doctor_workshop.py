@@ -81,8 +81,7 @@ def test_the_command_fails_where_no_notebook_can_run(
     assert capsys.readouterr().out.splitlines()[-1] == "Ready."
 
     ending(monkeypatch, {"status": 1})
-    without = machine(missing=frozenset({"uvloop"}))
-    monkeypatch.setattr("labkit.lab.doctor.read", lambda: without)
+    monkeypatch.setattr("labkit.lab.doctor.read", lambda: machine(missing=frozenset({"uvloop"})))
     with pytest.raises(SystemExit, match="1"):
         command(workshop=True, json="-")
     written = json.loads(capsys.readouterr().out)

@@ -54,9 +54,8 @@ def test_a_summary_doubts_few_or_unlike_runs(repeats: int, spread: float, codes:
 def test_invalid_records_are_no_repeats() -> None:
     gather, queue = make_study(ARMS, repeats=5)[:2]
     last = [make_record(axes=gather.axes, repeat=4, verdict="invalid", wall_s=99.0)]
-    records = [*[gather] * 4, *last, *[queue] * 5]
 
-    summary = stats.summary(stats.frame(records), ["strategy"])
+    summary = stats.summary(stats.frame([*[gather] * 4, *last, *[queue] * 5]), ["strategy"])
 
     assert summary["doubts"].tolist() == ["few-repeats", ""]
 

@@ -120,8 +120,7 @@ def test_items_out_of_order_beyond_what_fits_into_memory_are_counted() -> None:
     meter, _ = timed()
 
     async def main() -> None:
-        call = metered(answer, meter)
-        await asyncio.gather(*map(call, (0, 2, PLENTY - 1, 1, 2)))
+        await asyncio.gather(*map(metered(answer, meter), (0, 2, PLENTY - 1, 1, 2)))
 
     virtually(main())
     assert (meter.sent, meter.counts().repeated) == (5, 1)

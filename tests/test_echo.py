@@ -136,8 +136,7 @@ def test_peers_that_vanish_disturb_no_other(port: int) -> None:
 def test_a_line_that_never_ends_is_given_up(
     targets: dict[tuple[str, str], Target], loop: str
 ) -> None:
-    port = targets["streams", loop].port
-    with connected(port) as connection, pytest.raises(ConnectionError):
+    with connected(targets["streams", loop].port) as connection, pytest.raises(ConnectionError):
         connection.sendall(b"x" * (1 << 26))
 
 

@@ -41,8 +41,7 @@ pytestmark = pytest.mark.filterwarnings(
 
 def exam(load: Callable[[], Any], *, guarded: bool = True) -> Examined:
     """Examine as the examiner's process would, in this one; judge it."""
-    results = list(examine(load, guarded=guarded))
-    return judge("mine", ExamResult(scenarios=results))
+    return judge("mine", ExamResult(scenarios=list(examine(load, guarded=guarded))))
 
 
 @cache
@@ -74,8 +73,7 @@ FAULTLESS += ["task_group", "queue", "worker_pool", "priority"]
 
 @pytest.mark.parametrize("name", [*FAULTY, *FAULTLESS])
 def test_of_the_labs_own_those_with_a_known_fault_have_it(name: str) -> None:
-    found = examined(strategies.load(name)).codes
-    assert found == ([FAULTY[name]] if name in FAULTY else [])
+    assert examined(strategies.load(name)).codes == ([FAULTY[name]] if name in FAULTY else [])
 
 
 def test_to_poll_now_and_then_is_no_fault() -> None:
@@ -101,9 +99,7 @@ def test_two_faults_are_both_named() -> None:
 
         await asyncio.gather(*(one(item) for item in items[:-1]))
 
-    found = exam(lambda: twice)
-
-    assert found.codes == ["over-limit", "loses-items", "unbounded-tasks"]
+    assert exam(lambda: twice).codes == ["over-limit", "loses-items", "unbounded-tasks"]
 
 
 def test_what_the_sentence_says_is_what_was_seen() -> None:

@@ -32,16 +32,8 @@ from labkit.studies.study_file import EXPERIMENTS
 @functools.cache
 def coded() -> dict[str, Coded]:
     """An arm of each experiment that a study file asks for."""
-    files = [
-        (name, scale)
-        for name, scale in (
-            ("claims", "smoke"),
-            ("audit", "full"),
-            ("eager-2023", "smoke"),
-            ("asyncpg-2023", "smoke"),
-        )
-    ]
-    arms = [a for name, s in files for a in study_file.load(name).plan(s, cores=2).arms.values()]
+    files = {"claims": "smoke", "audit": "full", "eager-2023": "smoke", "asyncpg-2023": "smoke"}
+    arms = [a for n, s in files.items() for a in study_file.load(n).plan(s, cores=2).arms.values()]
     return {arm.name: arm for arm in arms if isinstance(arm, Coded)}
 
 

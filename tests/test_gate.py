@@ -89,8 +89,7 @@ async def test_a_metric_is_worse_or_better_where_its_interval_is_wholly_beyond(
 
     assert found["throughput_"] == found["latency_p50"] == rate
     assert found["process_pea"] in (SAME, rate)
-    with_rate = await words(*sides, metrics=["rps"])
-    assert list(with_rate) == ["throughput_"]
+    assert list(await words(*sides, metrics=["rps"])) == ["throughput_"]
 
 
 @pytest.mark.parametrize(

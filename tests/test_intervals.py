@@ -79,8 +79,7 @@ WORLDS: dict[str, World] = {
 
 def world(name: str, n: int) -> Arms:
     """Return as many experiments as are simulated, a row each; the same every time."""
-    rng = np.random.default_rng([n, *name.encode()])
-    return WORLDS[name](rng, (EXPERIMENTS, n))
+    return WORLDS[name](np.random.default_rng([n, *name.encode()]), (EXPERIMENTS, n))
 
 
 @pytest.mark.parametrize("n", [5, 10, 20])
@@ -98,8 +97,7 @@ def test_the_95_percent_interval_holds_the_truth_in_93_to_97_percent(name: str, 
 
 
 def test_five_repeats_reach_a_quarter_beyond_their_extremes() -> None:
-    found = of_value([30.0, 10.0, 18.0, 14.0, 26.0])
-    assert found == Interval(value=18.0, low=9.0, high=31.0, n=5)
+    assert of_value([30.0, 10.0, 18.0, 14.0, 26.0]) == Interval(value=18.0, low=9.0, high=31.0, n=5)
     assert of_value([0.0] * 5) == Interval(value=0.0, low=0.0, high=0.0, n=5)
     assert ends(of_value([30.0, 10.0, 18.0, 14.0, 26.0], 0.9375)) == (10.0, 30.0)
 

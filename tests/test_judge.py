@@ -273,13 +273,11 @@ def test_a_disturbed_run_spoils_times_but_neither_counts_nor_memory() -> None:
 def test_a_disturbed_run_counts_inside_a_band_that_it_can_only_have_left() -> None:
     lost = {"client.waited_percent": 40.0}
     near = {"measure": "efficiency", "at_least": 0.9, "at_most": 0.99, "despite_disturbance": True}
-    inside = found(records("one", "efficiency", [0.95, 0.9, 0.99], **lost), **near)
-    assert inside.verdict == "holds"
+    assert found(records("one", "efficiency", [0.95, 0.9, 0.99], **lost), **near).verdict == "holds"
     beyond = found(records("one", "efficiency", [0.8, 0.7, 0.8], **lost), **near)
     assert (beyond.verdict, beyond.n) == ("inconclusive", 0)
     assert "no value (core-lost: 3)" in beyond.reason
-    undisturbed = found(records("one", "efficiency", [0.8, 0.7, 0.8]), **near)
-    assert undisturbed.verdict == "refuted"
+    assert found(records("one", "efficiency", [0.8, 0.7, 0.8]), **near).verdict == "refuted"
 
 
 @pytest.mark.parametrize(("measure", "values", "band", "answer"), checks("judge.toml", "waited"))

@@ -129,9 +129,8 @@ async def test_what_a_strategy_leaves_running_ends_with_the_trial() -> None:
 
 
 async def test_a_client_that_is_killed_leaves_a_record() -> None:
-    trial = Trial(requests=5_000, limit=3, delay="0.02", deadline_s=100)
 
-    found = await ran(trial, killing=WORKER)
+    found = await ran(Trial(requests=5_000, limit=3, delay="0.02", deadline_s=100), killing=WORKER)
 
     record = found.record
     assert str(found.error).startswith("the client process died (exit status -9)")
@@ -148,9 +147,8 @@ async def test_a_client_that_is_killed_leaves_a_record() -> None:
 
 
 async def test_a_server_that_is_killed_fails_requests_and_loses_none() -> None:
-    trial = Trial(requests=600, limit=3, delay="0.02", deadline_s=100)
 
-    found = await ran(trial, killing=SERVER)
+    found = await ran(Trial(requests=600, limit=3, delay="0.02", deadline_s=100), killing=SERVER)
 
     counts = found.record.counts
     assert (found.error, counts.sent) == (None, 600)

@@ -171,8 +171,7 @@ def test_it_says_what_the_kernel_takes_and_what_is_left_to_gain() -> None:
     assert [row["cpu_us_in_kernel"] for row in ladder.to_dict()["summary"]] == [5.0, 5.5]
     assert all(text in ladder.text() for text in ("2 + 5", "0.5 + 5.5"))
     assert "without any work of its own wire would do ×1.4 of its rate" in ladder.text()
-    shown = {text.get_text() for text in ladder.plot().axes[1].texts}
-    assert {"2 + 5", "0.5 + 5.5"} <= shown
+    assert {"2 + 5", "0.5 + 5.5"} <= {text.get_text() for text in ladder.plot().axes[1].texts}
     assert "any work of its own" not in climbed([record("wrk", 0, 90.0, **rival)]).text()
 
 

@@ -88,8 +88,7 @@ def test_bad_options_run_nothing(run: Run) -> None:
 @pytest.mark.slow
 def test_yappi_of_the_user_s_own_is_left_alone(run: Run) -> None:
     run("import yappi; yappi.start()")
-    output = run("%%labprof\n1")
-    assert "yappi.stop()" in output["error"][0]["evalue"]
+    assert "yappi.stop()" in run("%%labprof\n1")["error"][0]["evalue"]
     stopped = run("yappi.is_running(), yappi.stop(), yappi.is_running()")
     assert stopped["execute_result"][0]["data"]["text/plain"] == "(True, None, False)"
     assert "error" not in run("yappi.clear_stats()\n")

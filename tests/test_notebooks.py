@@ -287,9 +287,8 @@ def made(expression: str) -> str:
 
 def nbval(path: Path) -> subprocess.CompletedProcess[str]:
     """Run a notebook as `make notebooks` does, in this Python and one process."""
-    words = shlex.split(made("$(NBVAL)"))
     # After the variables that it sets: NAME=value.
-    program, *options = dropwhile(lambda word: "=" in word, words)
+    program, *options = dropwhile(lambda word: "=" in word, shlex.split(made("$(NBVAL)")))
     assert Path(program).name == "pytest"
     options += ["-n0", "-rA", "-c", "pyproject.toml", "--nbval-lax"]
     command = [sys.executable, "-m", "pytest", *options, path]
@@ -307,8 +306,7 @@ def test_nbval_notices_a_spoilt_verdict(tmp_path: Path) -> None:
     pattern = golden(first)[0].metadata
     cells = [nbformat.v4.new_code_cell("import time\n\ntime.perf_counter()", execution_count=1)]
     for count, stored in ((2, "sums hold"), (3, "sums fail"), (None, None)):
-        text = f"PASS control: {stored}\n"
-        output = nbformat.v4.new_output("stream", name="stdout", text=text)
+        output = nbformat.v4.new_output("stream", name="stdout", text=f"PASS control: {stored}\n")
         kept = {"metadata": pattern, "outputs": [output] if stored else []}
         source = 'assert 1 + 1 == 2\nprint("PASS control: sums hold")'
         cells.append(nbformat.v4.new_code_cell(source, execution_count=count, **kept))

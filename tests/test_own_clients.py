@@ -101,8 +101,7 @@ async def test_what_it_returns_or_raises_is_an_answer(own: Any) -> None:
             with pytest.raises(BadStatus) as caught:
                 await fetch(503)
             assert (caught.value.status, caught.value.answer.body) == (503, b"hello")
-        calls = Calls([Request()], ok=(503,))
-        async with over(own, server.url, calls=calls) as fetch:
+        async with over(own, server.url, calls=Calls([Request()], ok=(503,))) as fetch:
             assert (await fetch(503)).status == 503
             with pytest.raises(BadStatus, match="200"):
                 await fetch(200)

@@ -71,8 +71,7 @@ async def test_a_program_is_an_arm_like_any_other_measured_from_outside(tmp_path
     assert 0 < first.figures["requests_s"] < first.wall_s
     assert first.figures["requests_efficiency"] == first.floor_s / first.figures["requests_s"]
     assert first.client.peak_rss_bytes == first.process.peak_rss_bytes > 30_000_000
-    used_s = first.process.cpu_user_s + first.process.cpu_system_s
-    assert cpu_s <= used_s < cpu_s + 0.1
+    assert cpu_s <= first.process.cpu_user_s + first.process.cpu_system_s < cpu_s + 0.1
     line = first.timeline
     assert {len(getattr(line, name)) for name in Timeline.__struct_fields__} == {len(line.t_s)}
     assert max(one or 0 for one in line.connections) == 4
@@ -92,8 +91,7 @@ async def test_a_program_that_fails_says_why_and_leaves_nothing(tmp_path: Path) 
     trial = Trial(program=f'{sys.executable} -c "{CARELESS}"', target="none")
     with pytest.raises(TrialFailed, match=r"python.* \(exit status 3\)"):
         await lab.run(trial, store=store)
-    stopped = Trial(program=f"{sys.executable} -c '{STOPPED}'", target="none")
-    await lab.run(stopped, store=store)
+    await lab.run(Trial(program=f"{sys.executable} -c '{STOPPED}'", target="none"), store=store)
     late = Trial(program=f'{sys.executable} -c "import time; time.sleep(60)"', target="none")
     with pytest.raises(TrialFailed, match="passed its deadline of 1 s"):
         await lab.run(late.replace(deadline_s=1), store=store)

@@ -217,7 +217,6 @@ async def test_clients_name_each_fault(
 ) -> None:
     settings = Trial(transport=transport).transport
     async with (client := open_transport(settings, faulty.url, f"/fault/{kind}")) as fetch:
-        calls = (fetch(item) for item in range(20))
-        found = await asyncio.gather(*calls, return_exceptions=True)
+        found = await asyncio.gather(*(fetch(item) for item in range(20)), return_exceptions=True)
 
     assert {isinstance(one, Exception) and client.kind_of(one) for one in found} <= {*counted}

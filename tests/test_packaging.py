@@ -152,9 +152,8 @@ def test_each_sentence_that_the_code_names_is_there_and_each_that_is_there_is_na
 
 
 def test_citation_has_the_version_of_the_project() -> None:
-    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
 
-    assert citation["version"] == PROJECT["version"]
+    assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == PROJECT["version"]
 
 
 def test_make_help_lists_each_public_target() -> None:
@@ -273,8 +272,7 @@ def test_where_make_installs_can_be_chosen(tmp_path: Path) -> None:
 def test_containers_are_for_smoke_and_say_so() -> None:
     assert CONTAINER["containerEnv"] == {"LABKIT_SCALE": "smoke"}
     assert "scale smoke" in CONTAINER["name"]
-    readme = (ROOT / "README.md").read_text()
-    assert "shared container" in readme
+    assert "shared container" in (ROOT / "README.md").read_text()
 
 
 @pytest.mark.parametrize("file", [*SCRIPTS, ROOT / ".binder/environment.yml"], ids=lambda f: f.name)

@@ -80,8 +80,7 @@ async def planned(text: str) -> Sequence[Step]:
     recorded = Recorded()
     first = "import labkit as lab\n"
     assert text.startswith(first)
-    flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
-    compiled = compile(text.removeprefix(first), "cell", "exec", flags)
+    compiled = compile(text.removeprefix(first), "cell", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
     await eval(compiled, {"lab": recorded, "mine": mine})  # noqa: S307  # the text under test
     return recorded.steps
 
@@ -223,8 +222,7 @@ def widgets_of(box: Any) -> Iterator[Any]:
 def test_what_no_field_can_mend_is_shown_below_the_form(bench: Any) -> None:
     async def queue(fetch: Any, items: Any, limit: int) -> None: ...
 
-    twins = lab.panel(strategies=["queue", queue])
-    assert "the same arm twice" in twins.form.wrong[forms.GENERAL]
+    assert "the same arm twice" in lab.panel(strategies=["queue", queue]).form.wrong[forms.GENERAL]
     for box in bench.form.strategies.values():
         box.value = False
     assert "choose at least one" in bench.form.wrong["strategy"]
@@ -249,8 +247,7 @@ def test_every_setting_of_every_kind_has_a_field() -> None:
 def test_a_transport_of_ones_own_is_listed_where_the_trial_has_it() -> None:
     def own(trial: Trial) -> Any: ...
 
-    listed = lab.panel().form.fields["transport"].options
-    assert {"aiohttp", "wire"} < {*listed} < {*SPEAK["http"]}
+    assert {"aiohttp", "wire"} < {*lab.panel().form.fields["transport"].options} < {*SPEAK["http"]}
     field = lab.panel(Trial(transport=own)).form.fields["transport"]
     assert (field.value, field.options) == ("own", SPEAK["http"])
 
@@ -269,8 +266,7 @@ async def test_a_strategy_from_a_file_has_fields_for_its_options(tmp_path: Path)
 def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     missing = NotInstalled("strategy is 'anyio'", "anyio", "peers")
     monkeypatch.setattr(preflight, "check", mock.Mock(side_effect=missing))
-    form = lab.panel(strategies=["anyio"]).form
-    assert "pip install 'labkit[peers]'" in form.wrong["strategy"]
+    assert "pip install 'labkit[peers]'" in lab.panel(strategies=["anyio"]).form.wrong["strategy"]
     monkeypatch.setattr("labkit.notebook.panel.find_spec", lambda name: None)
     with pytest.raises(NotInstalled, match=r"ipywidgets is not installed.*labkit\[lab\]"):
         lab.panel()

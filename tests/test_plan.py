@@ -89,8 +89,7 @@ def test_an_arm_is_named_by_what_its_trial_holds(name: str, values: Any, labels:
 def test_arms_whose_credentials_differ_are_numbered_and_do_not_show_them() -> None:
     logins = [{"Authorization": "of a"}, {"Authorization": "of b", "Cookie": "c"}, {"X-A": "1"}]
     for name, values in (("headers", logins), ("workload", [{"headers": one} for one in logins])):
-        found = arms(BASE, {name: values, "limit": [1, 2]})
-        labels = [str(axes[name]) for axes, _ in found]
+        labels = [str(axes[name]) for axes, _ in arms(BASE, {name: values, "limit": [1, 2]})]
         assert [one.count('"Authorization": "*** (1)"') for one in labels] == [1, 1, 0, 0, 0, 0]
         assert [one.count('"Authorization": "*** (2)"') for one in labels] == [0, 0, 1, 1, 0, 0]
         assert [one.count('"Cookie": "***"') for one in labels] == [0, 0, 1, 1, 0, 0]

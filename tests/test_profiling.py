@@ -109,8 +109,7 @@ async def mine(fetch: Any, items: Any, limit: int) -> None:
 
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 async def test_profile_of_a_trial_names_where_requests_wait(loop: str, store: Path) -> None:
-    trial = lab.Trial(requests=40, limit=10, delay="0.05", loop=loop)
-    profile = await lab.profile(trial)
+    profile = await lab.profile(lab.Trial(requests=40, limit=10, delay="0.05", loop=loop))
     frame = profile.frame()
 
     assert profile.record.counts.ok == 40

@@ -105,8 +105,7 @@ def test_environments_are_listed_run_programs_and_are_removed(built: Record, sto
     code = 'import sys, importlib.metadata as m; print(sys.prefix, m.version("lab_needs"))'
     trial = Trial(program=f"python -c '{code}'", packages="lab_needs", target="none")
     record = asyncio.run(lab.run(trial)).record
-    printed = f"{paths.environments() / other} 1.0\n"
-    assert record.effective["program"]["output"] == printed
+    assert record.effective["program"]["output"] == f"{paths.environments() / other} 1.0\n"
     assert record.environment["versions"] == {"lab_needs": "1.0", "labkit": "0.1.0"}
     assert here("env", "remove", other).stdout == f"removed {other}\n"
     assert [one.name for one in paths.environments().iterdir()] == [key]

@@ -77,8 +77,7 @@ def test_its_own_chart_shows_rates_and_others_can_be_asked_for(again: Reproducti
     assert again.plot("memory").alt.startswith("Peak memory")
     with pytest.raises(BadInput, match="plot is 'triptych'"):
         again.plot("triptych")
-    with_reference = again.plot(reference=again)
-    assert len(with_reference.axes[0].patches) == len(panel.patches) + 2
+    assert len(again.plot(reference=again).axes[0].patches) == len(panel.patches) + 2
 
 
 def test_it_is_set_beside_a_baseline_in_the_terminal_and_on_its_page(

@@ -261,8 +261,7 @@ def test_a_file_that_is_not_there_or_too_large_is_refused(
 
 def test_a_host_that_was_allowed_is_the_only_one_of_a_file(tmp_path: Path) -> None:
     url, more = "http://named.invalid", {"limit": 5, "allow_remote": "named.invalid"}
-    found = asked(tmp_path / "a", f"{url}/x\n", target=url, **more)
-    assert found.requests == [Request(path="/x")]
+    assert asked(tmp_path / "a", f"{url}/x\n", target=url, **more).requests == [Request(path="/x")]
     with pytest.raises(BadInput, match=r"it leads to 'http://other\.invalid'"):
         asked(tmp_path / "a", f"{url}/x\nhttp://other.invalid/\n", target=url, **more)
     with pytest.raises(BadInput, match="only loopback"):

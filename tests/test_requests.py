@@ -71,8 +71,7 @@ def test_a_request_is_what_it_says_wherever_it_is_split(raw: bytes, body: bytes)
 
     known: set[bytes] = set()
     for _ in range(2):  # the second time with the headers known, where they can be
-        splits = [[raw], single(raw), *([raw[:at], raw[at:]] for at in range(len(raw) + 1))]
-        for pieces in splits:
+        for pieces in [[raw], single(raw), *([raw[:at], raw[at:]] for at in range(len(raw) + 1))]:
             assert read(pieces, known) == [(method, target, body)]
     for at in range(1, len(raw)):  # cut there, it is no request yet
         listener = Listener({BLOCK}).receive([raw[:at]])

@@ -106,8 +106,7 @@ def test_an_answer_to_a_head_ends_with_its_head_wherever_it_is_split() -> None:
     large = OK + b"Content-Length: %d\r\n\r\n" % (MAX_BODY + 1)
     chunked = OK + b"Transfer-Encoding: chunked\r\n\r\n"
     raw = b"".join([HELLO, CONTINUE, large, chunked, HELLO, EMPTY, HELLO])
-    pieces = [*halves(raw), list(single(raw))]
-    for those in pieces:
+    for those in [*halves(raw), list(single(raw))]:
         answers, sent = list[tuple[int, bytes]](), list[bytes]()
         limits = {"max_head_bytes": MAX_HEAD, "max_body_bytes": MAX_BODY}
         reader = HeadReader(lambda head, body: answers.append((head.status, body)), **limits)  # noqa: B023

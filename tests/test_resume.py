@@ -177,26 +177,7 @@ async def test_what_is_no_longer_the_study_is_refused(machine: Machine, monkeypa
 
 
 # Killed for real: in the middle of the first run, and of the second.
-SCRIPT = """
-import asyncio, os, signal, sys
-import labkit as lab
-from labkit.lab.progress import Reporter
-
-class Killer(Reporter):
-    ended = 0
-    def finished(self, record):
-        self.ended += 1
-    def update(self, progress):
-        if self.ended == int(sys.argv[1]) and progress.in_flight:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-trial = lab.Trial(requests=2, limit=1, delay="0.15")
-if sys.argv[1] == "0":
-    work = lab.compare(trial, loop=["asyncio", "uvloop"], repeats=1, reporter=Killer())
-else:
-    work = lab.resume(reporter=Killer())
-asyncio.run(work)
-"""
+SCRIPT = checks("resume.toml", "killer")
 
 
 async def test_a_study_that_is_killed_twice_has_each_run_once(

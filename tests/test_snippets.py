@@ -159,8 +159,7 @@ async def test_five_users_from_a_database() -> None:
 async def test_five_posts_before_the_first_is_read(server: Running) -> None:
     urls = [f"{server.url}/posts/{number}" for number in range(5)]
     async with aiohttp.ClientSession() as session, session.get(urls[0]) as first:
-        others = [session.get(url) for url in urls[1:]]
-        head, *answers = await asyncio.gather(first.json(), *others)
+        head, *answers = await asyncio.gather(first.json(), *[session.get(url) for url in urls[1:]])
         found = [head, *[await answer.json() for answer in answers]]
 
     assert found[0] == {}

@@ -141,8 +141,7 @@ def test_frame_describes_each_record() -> None:
     given = {"study": "s1", "experiment": "compare", "repeat": 3, "order": 7, "verdict": "warn"}
     axes = {"strategy": "gather", "transport.limit": 30}
     notes = ["server-busy", "failures"]
-    settings = axes | {"loop": "uvloop"}
-    record = make_record(settings=settings, axes=axes, warnings=notes, **given)
+    record = make_record(settings=axes | {"loop": "uvloop"}, axes=axes, warnings=notes, **given)
 
     (row,) = stats.frame([record]).to_dict("records")
 

@@ -181,9 +181,8 @@ def test_a_process_killed_while_writing_leaves_nothing_half(kept: Store, moment:
     )
 
     command = [sys.executable, "-c", script, str(kept.folder)]
-    ended = subprocess.run(command, input=encode(small("b")), check=False)
 
-    assert ended.returncode == 9
+    assert subprocess.run(command, input=encode(small("b")), check=False).returncode == 9
     assert list(kept.scan()) == [small("a")]
     kept.add(small("b"))
     assert kept.ids() == ["a", "b"]

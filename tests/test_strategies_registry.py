@@ -103,8 +103,7 @@ def test_a_missing_package_says_what_to_install(
 
 @pytest.mark.parametrize("missing", ["", "sys.modules['pkg_resources'] = None"])
 def test_pypeln_runs_with_and_without_pkg_resources(missing: str) -> None:
-    code = checks("strategies.toml", "pypeln").replace("MISSING", missing)
-    assert python(code) == "9\n"
+    assert python(checks("strategies.toml", "pypeln").replace("MISSING", missing)) == "9\n"
 
 
 # Decorating
@@ -147,8 +146,7 @@ def test_only_a_coroutine_function_is_a_strategy(function: object) -> None:
 
 
 def test_a_strategy_of_a_notebook_reaches_another_process() -> None:
-    code = checks("strategies.toml", "notebook")
-    own = cloudpickle.loads(bytes.fromhex(python(code)))
+    own = cloudpickle.loads(bytes.fromhex(python(checks("strategies.toml", "notebook"))))
     tally = asyncio.run(own(halve, range(6), 1))
     assert (tally.ok, tally.kinds) == (4, {"ZeroDivisionError": 1})
     assert asyncio.run(own(halve, range(1, 6), 1, skip=10)).ok == 5

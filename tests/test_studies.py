@@ -284,8 +284,7 @@ def test_settings_of_an_arm_come_first_and_a_scale_shrinks_delays_and_requests()
     dotted = parse(*names)
     for scale in SCALES:
         assert trials(dotted, scale) == trials(parse(), scale)
-    without = parse(('delay = "randint(0,3)"', ""))
-    assert trials(without, "smoke")["one"].get("delay") == "0"
+    assert trials(parse(('delay = "randint(0,3)"', "")), "smoke")["one"].get("delay") == "0"
     fewer = ("settings = { requests = 50 }", "settings = { requests = 50 }\nrequests_factor = 0.3")
     assert [trial.requests for trial in trials(parse(fewer), "workshop").values()] == [15, 15]
     one = ("settings = { requests = 10 }", "settings = { requests = 10 }\nrequests_factor = 0.01")

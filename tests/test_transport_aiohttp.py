@@ -412,8 +412,7 @@ async def test_no_strategy_has_more_in_flight_on_a_remote_host_than_its_limit() 
         sent.append(item)
         await gate.wait()
 
-    politely = paced(fetch, 1e9, limit=3, most=8)
-    calls = asyncio.gather(*map(politely, range(8)))
+    calls = asyncio.gather(*map(paced(fetch, 1e9, limit=3, most=8), range(8)))
     await turns(20)
     assert len(sent) == 3
     gate.set()

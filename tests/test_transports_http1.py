@@ -113,8 +113,7 @@ NOT_ANSWERED = [(kind.decode(), sent) for kind, sent in raws("transports.toml", 
 async def test_a_failure_has_the_kind_of_its_cause(
     make: Make, kind: str, sent: bytes | None
 ) -> None:
-    script = reset if sent is None else once(sent)
-    async with scripted(script) as server:
+    async with scripted(reset if sent is None else once(sent)) as server:
         assert await alone(make(server)) == kind
         assert (server.connections, server.targets) == (1, ["/0"])
 

@@ -162,9 +162,8 @@ def test_to_open_a_notebook_does_not_make_it_theirs(
     stored["metadata"]["language_info"]["version"] = "3.11.7"
     stored["cells"] += [{}] if cell == 2 else []
     stored["cells"][cell] |= change
-    saved = json.dumps(stored, indent=1)
 
-    assert (digest(saved.encode()) == digest(notebook().encode())) is same
+    assert (digest(json.dumps(stored, indent=1).encode()) == digest(notebook().encode())) is same
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "1", '{"cells": 1}', '{"cells": [1]}', "caf\xe9"])

@@ -122,8 +122,7 @@ def stored(path: str) -> Notebook:
 def made(*sources: str) -> Notebook:
     """Return a notebook of these code cells, for the kernel of the others."""
     cells = [nbformat.v4.new_code_cell(source) for source in sources]
-    metadata = stored("00_start_here.ipynb").metadata
-    return nbformat.v4.new_notebook(cells=cells, metadata=metadata)
+    return nbformat.v4.new_notebook(cells=cells, metadata=stored("00_start_here.ipynb").metadata)
 
 
 def free_port() -> int:

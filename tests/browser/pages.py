@@ -45,8 +45,7 @@ class Bench:
         self._log_before = len(lab.log())
         lab.forget_tabs()
         lab.set("apputils-extension/themes", {"theme": THEMES["light"]})
-        size = {"width": WIDTH_PX, "height": HEIGHT_PX}
-        self._context = browser.new_context(viewport=size)
+        self._context = browser.new_context(viewport={"width": WIDTH_PX, "height": HEIGHT_PX})
         self._context.set_default_timeout(PATIENCE_S * 1000)
         self._context.on("console", self._said)
         self._context.on("weberror", lambda found: self.wrong.append(f"raised: {found.error}"))
@@ -135,8 +134,7 @@ class Bench:
     def theme(self, name: str) -> None:
         """Settings > Theme."""
         self.menu("Settings", "Theme", THEMES[name])
-        shown = f"body[data-jp-theme-name='{THEMES[name]}']"
-        self.page.wait_for_selector(shown, state="attached")
+        self.page.wait_for_selector(f"body[data-jp-theme-name='{THEMES[name]}']", state="attached")
 
     def pictures(self, name: str) -> None:
         """Keep what is shown, in full length and in both themes, as files to look at."""
