@@ -59,9 +59,8 @@ def list_environments(asked: options.Asked) -> None:
 
     found, where = pythons.listed(), paths.environments()
     shown = [one | {"bytes": f"{one['bytes'] / 1e6:.0f} MB"} for one in found]
-    rows = [[*map(str, one.values())] for one in shown]
     headers = ["key", "python", "packages", "for", "used", "size"]
-    table = Table(headers=headers, rows=rows, left=5)
+    table = Table(headers=headers, rows=[[*map(str, one.values())] for one in shown], left=5)
     text = f"{table.text()}\n\nin {where}" if found else f"No environment in {where} yet."
     terminal.show(text, asked.json, {"folder": str(where), "environments": found})
 

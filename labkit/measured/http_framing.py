@@ -21,6 +21,12 @@ class TooLarge(BadMessage):
     """What came is larger than allowed, or would have been."""
 
 
+def check_body(size: int, most: float | None) -> None:
+    """Raise `TooLarge` for a body of more than `most` bytes; None is no limit."""
+    if most is not None and size > most:
+        raise TooLarge(f"the body is longer than {most:,} bytes")
+
+
 class MessageReader:
     """The base of both readers: it is the protocol object that an httptools parser calls.
 

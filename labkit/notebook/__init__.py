@@ -1,3 +1,1 @@
 """What runs in the kernel alone: magics, live display, panel, exercises."""
-
-from __future__ import annotations

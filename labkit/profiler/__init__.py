@@ -1,3 +1,1 @@
 """Profile with yappi, trace memory with memray: in the worker, and time in the kernel, too."""
-
-from __future__ import annotations

@@ -1,3 +1,1 @@
 """What was measured and how far to trust it, and its files. The worker reads only the record."""
-
-from __future__ import annotations

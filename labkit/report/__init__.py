@@ -1,3 +1,1 @@
 """What a person holds and reads: results, tables, text, HTML. It runs nothing."""
-
-from __future__ import annotations

@@ -1,3 +1,1 @@
 """What to measure: a trial and its parts, delays, the order of runs. Values only, no I/O."""
-
-from __future__ import annotations

@@ -43,9 +43,6 @@ class TimelineRow(NamedTuple):
     loop_lag_s: float
 
 
-OnRow = Callable[[TimelineRow], None]
-
-
 class Sampler:
     """Samples from `start` to `stop`; `on_row` is called with each row, in the timeline or not.
 
@@ -55,7 +52,12 @@ class Sampler:
     """
 
     def __init__(
-        self, meter: Meter, on_row: OnRow, *, own: bool = False, row_ticks: int = TICKS_PER_ROW
+        self,
+        meter: Meter,
+        on_row: Callable[[TimelineRow], None],
+        *,
+        own: bool = False,
+        row_ticks: int = TICKS_PER_ROW,
     ) -> None:
         self._meter, self._on_row = meter, on_row
         self._client, self._server = meter.window.of_client, meter.window.of_server

@@ -28,8 +28,6 @@ Items: TypeAlias = Iterable[T]
 # A strategy as it is written, without the guard.
 Bare: TypeAlias = Callable[..., Coroutine[Any, Any, None]]
 
-_BUILT_IN = "labkit.measured.strategies."
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Tally:
@@ -140,7 +138,7 @@ def strategy(function: Bare) -> Strategy:
     made = cast("Strategy", guarded)
     # The measuring worker bypasses exactly this guard, and no wrapper of the user's own.
     guarded.__labkit_guard__ = guarded  # type: ignore[attr-defined]
-    if not function.__module__.startswith(_BUILT_IN):
+    if not function.__module__.startswith("labkit.measured.strategies."):
         # From here on a trial takes it by name, too.
         trial.OWN[function.__name__] = made
     return made

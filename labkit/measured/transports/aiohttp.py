@@ -16,7 +16,7 @@ import aiohttp.abc
 from aiohttp import hdrs
 from yarl import URL
 
-from labkit.measured.http_framing import TooLarge
+from labkit.measured.http_framing import check_body
 from labkit.measured.transports import client, tracing
 from labkit.measured.transports.client import BadStatus, Destination, Fetch, TransportClient
 from labkit.measured.transports.responses import Answer
@@ -95,12 +95,11 @@ class Aiohttp(TransportClient[AiohttpTransport]):
 
     def _session(self) -> aiohttp.ClientSession:
         asked = self.settings
-        shown = {name: getattr(asked, name) for name in SHOWN_BY_CONNECTOR}
         with warnings.catch_warnings():
             # A setting that is ignored is read back: the record says so.
             warnings.simplefilter("ignore", DeprecationWarning)
             connector = aiohttp.TCPConnector(
-                **shown,
+                **{name: getattr(asked, name) for name in SHOWN_BY_CONNECTOR},
                 # aiohttp refuses the two together.
                 keepalive_timeout=None if asked.force_close else asked.keepalive_timeout,
                 ttl_dns_cache=asked.ttl_dns_cache,
@@ -201,8 +200,7 @@ class _Bounded:
 
     def check(self, announced: int = 0) -> None:
         """Raise `TooLarge` where more has come, or is announced."""
-        if max(self._content.total_bytes, announced) > self._most:
-            raise TooLarge(f"the body is longer than {self._most:,} bytes")
+        check_body(max(self._content.total_bytes, announced), self._most)
 
     async def read(self) -> bytes:
         """Return all of it."""

@@ -20,7 +20,7 @@ from importlib import import_module
 from typing import Any
 
 from labkit.errors import raised
-from labkit.measured.http_framing import TooLarge
+from labkit.measured.http_framing import check_body
 from labkit.measured.transports import client
 from labkit.measured.transports.responses import Answer, Fields
 from labkit.spec.requests import Request
@@ -143,18 +143,13 @@ class Library(client.TransportClient[LibraryTransport]):
         return fetch
 
 
-def _check(size: int, most: int | None) -> None:
-    if most is not None and size > most:
-        raise TooLarge(f"the body is longer than {most:,} bytes")
-
-
 async def _read(response: Any, pieces: AsyncIterable[bytes], most: int | None) -> Answer:
     """Return the answer, once its body is read. Raises `TooLarge`."""
     body = bytearray()
-    _check(int(response.headers.get("content-length") or 0), most)
+    check_body(int(response.headers.get("content-length") or 0), most)
     async for piece in pieces:
         body += piece
-        _check(len(body), most)
+        check_body(len(body), most)
     return Answer(response.status_code, bytes(body), fields_of(response.headers))
 
 
@@ -215,10 +210,10 @@ async def _requests(library: Any, asked: Any, to: client.Destination) -> AsyncIt
     def ask(call: tuple[str, Request]) -> Answer:
         with here.session.request(**_arguments(asked, *call)) as response:
             body = bytearray()
-            _check(int(response.headers.get("content-length") or 0), asked.max_body_bytes)
+            check_body(int(response.headers.get("content-length") or 0), asked.max_body_bytes)
             for piece in response.iter_content(PIECE_BYTES):
                 body += piece
-                _check(len(body), asked.max_body_bytes)
+                check_body(len(body), asked.max_body_bytes)
             return Answer(response.status_code, bytes(body), fields_of(response.headers))
 
     threads = ThreadPoolExecutor(asked.connections_at(to.limit), initializer=begin)

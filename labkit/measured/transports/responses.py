@@ -6,7 +6,6 @@ it up costs a fraction of parsing it.
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Callable, Container
 from typing import Any, NamedTuple
@@ -15,7 +14,7 @@ import httptools
 import msgspec
 from multidict import CIMultiDict
 
-from labkit.measured.http_framing import HEAD_END, BadMessage, MessageReader, TooLarge
+from labkit.measured.http_framing import HEAD_END, BadMessage, MessageReader, TooLarge, check_body
 
 MAX_HEADS_KNOWN = 256
 # Informational responses before an answer.
@@ -94,7 +93,7 @@ class ResponseReader(MessageReader):
     ) -> None:
         super().__init__(httptools.HttpResponseParser, max_head_bytes)
         self._answered = answered
-        self._max_body_bytes = math.inf if max_body_bytes is None else max_body_bytes
+        self._max_body_bytes = max_body_bytes
         self._known = known or Known()
         self._ok = ok
         # The bytes of the head that is parsed, where it may become known.
@@ -194,8 +193,7 @@ class ResponseReader(MessageReader):
         self._body.append(piece)
 
     def _check_size(self, body_bytes: int) -> None:
-        if body_bytes > self._max_body_bytes:
-            raise TooLarge(f"the body is longer than {self._max_body_bytes:,} bytes")
+        check_body(body_bytes, self._max_body_bytes)
 
     def on_message_complete(self) -> None:
         """Called by httptools at the end of a response."""

@@ -210,7 +210,7 @@ def pieces(body: Body, rate: int | None) -> Iterator[bytes]:
 
 
 def paced(
-    pieces: Iterator[bytes], rate: int | None, clock: Callable[[], int] = perf_counter_ns
+    pieces: Iterator[bytes], rate: float | None, clock: Callable[[], int] = perf_counter_ns
 ) -> Iterator[bytes | int]:
     """Yield each piece once it is due; before that, as often as asked, until when to wait.
 
@@ -222,19 +222,18 @@ def paced(
     began_ns, passed = clock(), 0
     for piece in pieces:
         passed += len(piece)
-        due_ns = began_ns - (-passed * 1_000_000_000 // rate)
-        yield from _wait_until(due_ns, clock)
+        due_ns = began_ns - int(-passed * 1_000_000_000 // rate)
+        while (now_ns := clock()) < due_ns:
+            yield min(due_ns, now_ns + MAX_NAP_NS)
         yield piece
 
 
 def dripped(
     data: bytes, over_s: float, clock: Callable[[], int] = perf_counter_ns
 ) -> Iterator[bytes | int]:
-    """Yield each byte of `data` alone, the last one after `over_s` seconds."""
-    began_ns = clock()
-    for at in range(len(data)):
-        yield from _wait_until(began_ns + round((at + 1) * over_s * 1e9 / len(data)), clock)
-        yield data[at : at + 1]
+    """Return each byte of `data` alone, the last one after `over_s` seconds."""
+    each = (data[at : at + 1] for at in range(len(data)))
+    return paced(each, len(data) / over_s if over_s else None, clock)
 
 
 def broken(answer: Answer, encoded: bytes, count: Callable[[int], None]) -> Iterator[bytes | int]:
@@ -249,8 +248,3 @@ def broken(answer: Answer, encoded: bytes, count: Callable[[int], None]) -> Iter
         yield from dripped(head + blank, answer.fault_s)
         count(len(body))
         yield body
-
-
-def _wait_until(due_ns: int, clock: Callable[[], int]) -> Iterator[int]:
-    while (now_ns := clock()) < due_ns:
-        yield min(due_ns, now_ns + MAX_NAP_NS)
