@@ -80,9 +80,11 @@ class Running:
         return self.process.returncode
 
 
-def command(settings: str) -> list[str]:
-    """The command line of a server with these settings."""
-    return [sys.executable, "-m", SERVER, settings]
+def piped(module: str, settings: str, **how: Any) -> subprocess.Popen[str]:
+    """A module of the lab's with pipes, not waited for."""
+    how = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | how
+    words = [sys.executable, "-m", module, settings]
+    return subprocess.Popen(words, text=True, cwd=ROOT, **how)
 
 
 def launch(
@@ -97,15 +99,8 @@ def launch(
         if descriptors is not None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))
 
-    return subprocess.Popen(
-        command(json.dumps({"announce_json": True, "die_with_stdin": True, **settings})),
-        stdin=stdin,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=ROOT,
-        preexec_fn=limited,  # noqa: PLW1509  # no lock is taken there
-    )
+    whole = json.dumps({"announce_json": True, "die_with_stdin": True, **settings})
+    return piped(SERVER, whole, stdin=stdin, preexec_fn=limited)
 
 
 @contextmanager

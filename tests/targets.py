@@ -7,7 +7,6 @@ import os
 import select
 import signal
 import subprocess
-import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from typing import Any
 import asyncpg
 import psutil
 import test_kills
-from servers import PATIENCE_S, ROOT
+from servers import PATIENCE_S, piped
 
 from labkit.spec.addresses import POSTGRES_DSN, REDIS_URL
 
@@ -76,15 +75,8 @@ def started(
     """Start a target's process, and do not wait for it."""
     named = (POSTGRES_DSN, REDIS_URL)
     others = {name: value for name, value in os.environ.items() if name not in named}
-    return subprocess.Popen(
-        [sys.executable, "-m", f"labkit.measured.targets.{kind}", json.dumps(settings)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=ROOT,
-        env=others | (environment or {}),
-    )
+    module, env = f"labkit.measured.targets.{kind}", others | (environment or {})
+    return piped(module, json.dumps(settings), env=env)
 
 
 def ended(process: subprocess.Popen[str]) -> tuple[int, str]:

@@ -14,7 +14,7 @@ import aiohttp
 import httptools
 import pytest
 from machines import checks
-from servers import LOOPS, MIB, PATIENCE_S, ROOT, Running, command, launch, serving
+from servers import LOOPS, MIB, PATIENCE_S, ROOT, SERVER, Running, launch, serving
 
 import labkit as lab
 from labkit.record.interference import high_water_bytes
@@ -126,7 +126,7 @@ def test_the_end_of_standard_input_ends_it_where_that_is_asked() -> None:
 
 def refused(*arguments: str) -> str:
     """What a server that cannot start says."""
-    line = [*command("")[:-1], *arguments]
+    line = [sys.executable, "-m", SERVER, *arguments]
     process = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
     assert (process.returncode, process.stdout) == (2, "")
     assert process.stderr.count("\n") == 1

@@ -256,6 +256,8 @@ class OwnClient(TransportClient[OwnSettings]):
         self._timer: asyncio.TimerHandle | None = None
         # How often the timer has seen what is pending.
         self._ages: dict[Hashable, int] = {}
+        # Those that are open; each has a method `abort`.
+        self.connections: set[Any] = set()
 
     async def open(self) -> Fetch:
         """Start the timer; return what a strategy calls for each item."""
@@ -267,7 +269,7 @@ class OwnClient(TransportClient[OwnSettings]):
     async def _leave(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        for connection in list(self.open_connections()):
+        for connection in list(self.connections):
             connection.abort()
         await asyncio.sleep(0)  # for the loop to tell them
 
@@ -292,10 +294,6 @@ class OwnClient(TransportClient[OwnSettings]):
     @abstractmethod
     def fetcher(self) -> Fetch:
         """Return what a strategy calls for each item."""
-
-    @abstractmethod
-    def open_connections(self) -> Iterable[Any]:
-        """Return the connections that are open; each has a method `abort`."""
 
     @abstractmethod
     def pending(self) -> Iterable[Hashable]:

@@ -25,12 +25,7 @@ class Echo(OneAtATime[EchoTransport]):
         super().__init__(settings, to)
         self._size = settings.message_bytes
         self._filler = b"x" * (self._size - NUMBER_BYTES - 1) + b"\n"
-        self.connections: set[EchoConnection] = set()
         self.idle: list[EchoConnection] = []
-
-    def open_connections(self) -> Iterable[EchoConnection]:
-        """Return the connections that are open."""
-        return self.connections
 
     def pending(self) -> Iterable[asyncio.Future[None]]:
         """Return the messages whose echo has not come."""

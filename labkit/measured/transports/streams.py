@@ -26,10 +26,6 @@ class Streams(HttpClient[StreamsTransport], OneAtATime[StreamsTransport]):
         self._idle: list[StreamConnection] = []
         self._busy: dict[StreamConnection, None] = {}
 
-    def open_connections(self) -> list[StreamConnection]:
-        """Return the connections that are open."""
-        return [*self._idle, *self._busy]
-
     def pending(self) -> list[tuple[StreamConnection, int]]:
         """Return the connections that wait for an answer, each with the number of its request."""
         return [(connection, connection.asked) for connection in self._busy]
@@ -81,7 +77,8 @@ class StreamConnection:
     def __init__(
         self, owner: Streams, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        self._reader, self._writer = reader, writer
+        self._reader, self._writer, self._open = reader, writer, owner.connections
+        self._open.add(self)
         self._size = owner.settings.buffer_bytes
         self._answers: deque[tuple[ResponseHead, bytes]] = deque()
         self._responses = owner.new_reader(lambda head, body: self._answers.append((head, body)))
@@ -133,4 +130,5 @@ class StreamConnection:
 
     def abort(self) -> None:
         """End the connection now."""
+        self._open.discard(self)
         self._writer.transport.abort()

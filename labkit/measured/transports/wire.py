@@ -52,7 +52,6 @@ class Wire(HttpClient[WireTransport]):
         super().__init__(settings, to)
         self.ready: list[WireConnection] = []
         self.queue: deque[Waiter] = deque()
-        self.connections: set[WireConnection] = set()
         self._opening = 0
 
     def fetcher(self) -> Fetch:
@@ -129,10 +128,6 @@ class Wire(HttpClient[WireTransport]):
         """Send nothing new on a connection."""
         while connection in self.ready:
             self.ready.remove(connection)
-
-    def open_connections(self) -> set[WireConnection]:
-        """Return the connections that are open."""
-        return self.connections
 
     def pending(self) -> Iterator[tuple[Waiter, WireConnection | None]]:
         """Return all that wait for a connection, or for an answer and on which.
