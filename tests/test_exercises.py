@@ -175,11 +175,15 @@ def test_a_claim_may_come_with_its_head_or_without(answer: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("store")
-def test_the_claim_of_an_answer_is_run_as_the_check_says() -> None:
+def test_the_claim_of_an_answer_is_run_as_the_check_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     source = solutions(LEDGER)[-1]
     (command,) = re.findall("`(await .+?)`", run_cells(setup(LEDGER), source)[-1].says)
+    written = "with open('mine.toml', 'w') as file:\n    file.write(HEAD + text)\n"
 
-    claims = run_cells(setup(LEDGER), source, command)[-1]
+    claims = run_cells(setup(LEDGER), source, written + command)[-1]
 
     assert [one.verdict for one in claims.verdicts] == ["holds"]
 
