@@ -44,10 +44,9 @@ from labkit.launch.preflight import CLUSTER
 from labkit.launch.process import GRACE_S, START_S, Child
 from labkit.record import interference
 from labkit.record.record import SCHEMA_VERSION
-from labkit.spec import validation
 from labkit.spec.addresses import is_loopback
 from labkit.spec.trial import Trial
-from labkit.spec.validation import refusal
+from labkit.spec.validation import check_known, from_text, refusal
 
 LEASE_S, RENEW_S = 4.0, 1.0
 # Seconds that a scheduler and its workers may take to answer.
@@ -347,7 +346,7 @@ class Cluster:
         on, clients = getattr(trial.target, "on", None), trial.clients
         named = {key: one for one in self.workers for key in (one.address, one.name)}
         if on is not None:
-            validation.check_known("target.on", on, named)
+            check_known("target.on", on, named)
         server, slots, by_host = [named[on]] if on else [], list[Any](), Counter[str]()
         for one in self.workers:
             slots += [(n, by_host[one.host], one) for n in range(one.threads - server.count(one))]
@@ -391,7 +390,7 @@ async def joined(on: Any) -> AsyncIterator[None]:
         if isinstance(on, dask.Client):
             where, security = on.scheduler.address if on.scheduler else "", on.security
         elif isinstance(on, str) and on.startswith("local:"):
-            local = validation.from_text("on=local", on.removeprefix("local:"), LocalWorkers)
+            local = from_text("on=local", on.removeprefix("local:"), LocalWorkers)
         if not isinstance(where, str) or where.startswith("inproc:"):
             raise refusal("on", on=on)
         if not local:

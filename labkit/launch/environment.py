@@ -46,8 +46,7 @@ def now() -> dict[str, Any]:
 
 def turbo() -> str | None:
     """Return if the clock may exceed its nominal rate: on, off, unknown; None without a file."""
-    states = {BOOST: {"1": "on", "0": "off"}, NO_TURBO: {"0": "on", "1": "off"}}
-    for path, names in states.items():
+    for path, names in {BOOST: {"1": "on", "0": "off"}, NO_TURBO: {"0": "on", "1": "off"}}.items():
         if (state := _text(path)) is not None:
             return names.get(state, "unknown")
     return None

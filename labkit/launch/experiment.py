@@ -12,8 +12,6 @@ import msgspec
 
 from labkit.errors import TrialFailed
 from labkit.launch import assembly, cores, preflight, process, servers
-from labkit.launch.assembly import StudyPosition
-from labkit.launch.process import GRACE_S
 from labkit.record import guards, stalls
 from labkit.record.exam import ExamRequest, ExamResult, ScenarioResult
 from labkit.record.record import Measurement, Note, Record
@@ -26,7 +24,7 @@ DEADLINE_S = 120.0
 MAX_EXAM_S, MAX_SILENCE_S = 90.0, 30.0
 
 
-async def run(coded: Coded, position: StudyPosition) -> Record:
+async def run(coded: Coded, position: assembly.StudyPosition) -> Record:
     """Return the record of one run. One without figures has a note with the reason."""
     started, figures, known = datetime.now(UTC), dict[str, float](), dict[str, Any]()
     try:
@@ -107,7 +105,7 @@ async def _examine(request: ExamRequest, scenarios: list[ScenarioResult]) -> str
                 if "lost" in line:
                     return str(line["lost"])
                 scenarios.append(msgspec.convert(line["result"], ScenarioResult))
-        await asyncio.wait([child.ended], timeout=GRACE_S)
+        await asyncio.wait([child.ended], timeout=process.GRACE_S)
         return f"ended: {child.failure('it died')}"
     except TimeoutError:
         return "too-slow" if whole.expired() else "never-ends"

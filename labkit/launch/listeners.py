@@ -58,8 +58,7 @@ def find(addresses: Iterable[str], port: int) -> Listener:
         with suppress(OSError):  # it is gone
             pinned = os.sched_getaffinity(pid)
             cores |= pinned if not usable <= pinned else set()
-    hosts = [open_at[inode] for inode in inodes]
-    return Listener(hosts=hosts, roots=roots, pids=pids, cores=cores)
+    return Listener(hosts=[open_at[one] for one in inodes], roots=roots, pids=pids, cores=cores)
 
 
 def sockets(port: int) -> dict[str, str]:

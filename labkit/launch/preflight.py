@@ -29,8 +29,6 @@ from urllib.parse import urlsplit
 
 from labkit.errors import NotInstalled
 from labkit.launch import process, pythons, request_files
-from labkit.launch.pythons import Environment
-from labkit.launch.request_files import Asked
 from labkit.spec import addresses as hosts
 from labkit.spec import validation, variables
 from labkit.spec.delays import Share
@@ -58,14 +56,14 @@ class Ready:
     # Plain data of the trial.
     asked: dict[str, Any]
     url: str | None
-    environment: Environment | None
+    environment: pythons.Environment | None
     addresses: list[str]
     function: str | None
     client: str | None
     # Where what the function imports is found; for the lab's own code alone nothing is needed.
     path: list[str]
     # Its requests, with the credentials that no record has.
-    asks: Asked = field(default_factory=lambda: Asked([]))
+    asks: request_files.Asked = field(default_factory=lambda: request_files.Asked([]))
     # After so long it ends, whatever its own deadline.
     within_s: float = math.inf
     # Whose workers run its clients; None is this machine.
@@ -201,7 +199,7 @@ def _run(path: str, data: bytes) -> ModuleType:
     return module
 
 
-def of_commands(there: Environment | None = None) -> dict[str, str]:
+def of_commands(there: pythons.Environment | None = None) -> dict[str, str]:
     """Return the environment of a user's own command: clean, and with these programs first."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     own = {"PATH": path} if there is None else there.variables
@@ -366,7 +364,7 @@ def _names(code: CodeType) -> set[str]:
     return {*code.co_names}.union(*map(_names, within))
 
 
-def path_of(function: str | None, environment: Environment | None = None) -> list[str]:
+def path_of(function: str | None, environment: pythons.Environment | None = None) -> list[str]:
     """Return where a function of the user's own finds what it imports; of none, nowhere.
 
     The current folder is among them in a notebook, and may hold anything. Packages of this Python

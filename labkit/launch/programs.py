@@ -174,8 +174,7 @@ def floor_and_bound(trial: Trial, stats: Mapping[str, Any]) -> tuple[float | Non
     if not requests or not slots:
         return None, None
     for first in (0, 1):
-        names = range(first, first + requests)
-        drawn = [delay.draw(trial.seed, str(name)) for name in names]
+        drawn = [delay.draw(trial.seed, str(name)) for name in range(first, first + requests)]
         if math.isclose(math.fsum(drawn), stats["delays_s"], rel_tol=SAME_SHARE):
             return delays.floor_and_bound(drawn, slots)
     return None, stats["delays_s"] / slots

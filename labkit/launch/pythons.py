@@ -174,8 +174,7 @@ class Environment:
             lines = [line.strip() for line in (errors or out).splitlines() if line.strip()] or [""]
             told = [*filter(_WHY.match, lines)] or lines[-1:]
             told = [one[:MAX_WHY].rstrip(".") for one in (told[0], *told[-2:])]
-            why = "; ".join(dict.fromkeys(told))
-            raise refusal(sentence, what=self, why=why)
+            raise refusal(sentence, what=self, why="; ".join(dict.fromkeys(told)))
 
 
 def of(trial: Trial) -> Environment | None:

@@ -23,7 +23,6 @@ from labkit.errors import BadInput
 from labkit.spec import requests, validation
 from labkit.spec.requests import MAX_BODY_BYTES, Request, RequestSettings
 from labkit.spec.trial import Trial
-from labkit.spec.validation import refusal
 
 MAX_FILE_BYTES, MAX_REQUESTS = 1 << 26, 100_000
 _LOGGED = re.compile(
@@ -101,7 +100,7 @@ class _List:
             own["the path of target.url"] = self.trial.url
         for what, value in own.items():
             if value is not None:
-                raise refusal("own-paths", what=what, value=value)
+                raise validation.refusal("own-paths", what=what, value=value)
         begin = text.lstrip()
         if name.lower().endswith(".har") or re.match(r'\{\s*"log"\s*:', begin):
             return self._entries
@@ -196,7 +195,7 @@ class _List:
             raise BadInput(f"it is no URL and no path: {url[:60]!r}; write one, as in /items/1")
         if (asked.scheme, asked.netloc.lower()) != (target.scheme, target.netloc.lower()):
             called = self.trial.url or "which the lab starts"
-            raise refusal("elsewhere", _Elsewhere, asked=asked, target=called)
+            raise validation.refusal("elsewhere", _Elsewhere, asked=asked, target=called)
         return (asked.path or "/") + (f"?{asked.query}" if asked.query else "")
 
 

@@ -8,7 +8,6 @@ import signal
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Collection
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -19,8 +18,6 @@ import msgspec
 from labkit import paths
 from labkit.launch import listeners, preflight, process
 from labkit.launch.cluster import Remote
-from labkit.launch.listeners import Listener
-from labkit.launch.preflight import Ready
 from labkit.launch.process import START_S, Child
 from labkit.record.record import Note
 from labkit.spec.addresses import EVERYWHERE
@@ -61,7 +58,7 @@ async def serving(settings: HttpServer) -> AsyncIterator[Served]:
         yield replace(served, own=False)
 
 
-def running(ready: Ready, url: str) -> Served:
+def running(ready: preflight.Ready, url: str) -> Served:
     """Return the server at the URL of a trial, with its processes where they can be read."""
     parts = urlsplit(url)
     if ready.trial.is_remote:
@@ -70,7 +67,7 @@ def running(ready: Ready, url: str) -> Served:
     return measured(url, listeners.find(ready.addresses or [parts.hostname or ""], port))
 
 
-def measured(url: str, found: Listener) -> Served:
+def measured(url: str, found: listeners.Listener) -> Served:
     """Return what listens at a URL as a target; a note says so where it cannot be measured."""
     if not found.roots:
         message = paths.sentence("anothers" if found.hosts else "unseen", url=url)
@@ -81,8 +78,8 @@ def measured(url: str, found: Listener) -> Served:
 
 
 def target_of(
-    ready: Ready, core: int | None, served: Served | None
-) -> AbstractAsyncContextManager[Served]:
+    ready: preflight.Ready, core: int | None, served: Served | None
+) -> contextlib.AbstractAsyncContextManager[Served]:
     """Start the target of a trial, unless it runs already; it is gone at the end."""
     target = ready.trial.target
     if served is not None:
@@ -137,8 +134,7 @@ async def _commanded(target: Command, core: int | None) -> AsyncIterator[Served]
     """Start a server of the user's own, and wait until it answers; it is gone at the end."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = target.port or int(free.getsockname()[1])
-    environment = preflight.of_commands()
-    child = Child(target.words(port), core=core, environment=environment, stranger=True)
+    child = Child(target.words(port), core=core, environment=preflight.of_commands(), stranger=True)
     try:
         host = await _answering(child, target, port)
         found = await asyncio.to_thread(listeners.find, [host], port)

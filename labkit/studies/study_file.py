@@ -376,8 +376,7 @@ def names(where: Path | None = None) -> list[str]:
 
 def benchmarks() -> list[StudyFile]:
     """Return the studies that run a published benchmark again."""
-    files = map(load, names())
-    return [one for one in files if one.chart in ("triptych", "throughput", "ratios")]
+    return [one for one in map(load, names()) if one.chart in ("triptych", "throughput", "ratios")]
 
 
 def load(name: str, where: Path | None = None) -> StudyFile:
