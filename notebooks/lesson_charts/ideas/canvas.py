@@ -13,12 +13,21 @@ WAITING, WORKING, IDLE, LATE = style.SKY, style.GREEN, "none", style.VERMILLION
 
 
 def canvas(
-    title: str, alt: str, *, height_in: float, notes: tuple[str, ...] = ()
+    title: str,
+    alt: str,
+    *,
+    height_in: float,
+    notes: tuple[str, ...] = (),
+    **limits: tuple[float, float],
 ) -> tuple[Chart, Axes]:
-    """Return an empty chart and the axes that it is drawn on, whose frame and ticks are hidden."""
+    """Return an empty chart and the axes that it is drawn on, whose frame and ticks are hidden.
+
+    `limits` are those of the axes, `xlim` and `ylim`, where the drawing does not set them.
+    """
     chart = Chart(title=title, alt=f"{title}. {alt}", height_in=height_in, notes=notes)
     ax = chart.body.subplots()
     ax.set_axis_off()
+    ax.set(**limits)
     return chart, ax
 
 

@@ -18,9 +18,9 @@ def semaphores(items: int = 12, limit: int = 3) -> Chart:
         f"Inside the task: {items} tasks exist and {limit} are in flight. Before the task: {limit} "
         f"tasks exist, and all are in flight; {items - limit} items are not read.",
         height_in=3.6,
+        xlim=(-0.2, 22),
+        ylim=(6.6, -1.2),
     )
-    ax.set_xlim(-0.2, 22)
-    ax.set_ylim(6.6, -1.2)
     waiting = items - limit
     _client(ax, 0, "inside each task", f"{waiting} tasks wait and take memory", waiting, limit)
     _client(ax, 4, "before the task is made", f"{waiting} items are not read yet", waiting, limit)

@@ -22,9 +22,9 @@ def turn(callbacks_ms: Sequence[float] = (0.2, 0.1, 0.3, 0.2)) -> Chart:
         "The loop asks which sockets are ready and which timers are due, then calls "
         f"{len(callbacks_ms)} callbacks, one after another, for {total:g} ms, and begins again.",
         height_in=3.9,
+        xlim=(-0.3, 21),
+        ylim=(6.9, -1.6),
     )
-    ax.set_xlim(-0.3, 21)
-    ax.set_ylim(6.9, -1.6)
     for step, text in enumerate(_STEPS):
         left = 6.4 * step
         canvas.box(ax, left, 0.3, 4.6, colour=canvas.IDLE if step < 2 else canvas.WORKING)

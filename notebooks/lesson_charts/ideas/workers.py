@@ -5,8 +5,6 @@ from __future__ import annotations
 from labkit.charts import Chart, style
 from lesson_charts.ideas import canvas
 
-_WIDTH = 1.7
-
 
 @style.applied()
 def workers(items: int = 9, limit: int = 3) -> Chart:
@@ -16,9 +14,9 @@ def workers(items: int = 9, limit: int = 3) -> Chart:
         f"{limit} workers take the next of {items} items whenever they are free. {limit} tasks "
         f"exist, however many items there are.",
         height_in=3.2,
+        xlim=(-0.2, 21.5),
+        ylim=(2 * limit - 0.6, -1.6),
     )
-    ax.set_xlim(-0.2, 21.5)
-    ax.set_ylim(2 * limit - 0.6, -1.6)
     middle = limit - 1.0
     for place in range(items - limit):
         canvas.box(ax, place * 0.9, middle, 0.8, str(items - 1 - place))
