@@ -508,7 +508,7 @@ def test_cpu_is_percent_of_a_core_since_the_row_before() -> None:
 
 
 def readings(watched: ProcessReader) -> Any:
-    peak = window_module.high_water_bytes(watched.pid)
+    peak = window_module.interference.high_water_bytes(watched.pid)
     return watched.rss_bytes(), watched.cpu_s(), watched.waited_s(), peak
 
 
@@ -610,7 +610,7 @@ def test_the_peak_without_a_high_water_mark(
     (own / "status").write_text("Name: x\nVmRSS: 5 kB\n")
     monkeypatch.setattr(window_module.interference, "PROC", tmp_path / name)
 
-    assert window_module.high_water_bytes() is None
+    assert window_module.interference.high_water_bytes() is None
     assert window_module.own_peak_bytes() > 0
 
 

@@ -107,16 +107,9 @@ def counted(trial: Trial, measured: Measurement, stats: Mapping[str, Any]) -> Me
     failed, left = sum(statuses.values()), stats["given_up"] + stats["in_flight"]
     ok = sent - failed - left
     planned = max(sent, trial.requests if trial.states("requests") else 0)
-    counts = Counts(
-        planned=planned,
-        done=ok,
-        sent=sent,
-        not_sent=planned - sent,
-        ok=ok,
-        failed={"status": failed} if failed else {},
-        statuses=statuses,
-        cancelled=left,
-    )
+    known = {"planned": planned, "done": ok, "sent": sent, "not_sent": planned - sent, "ok": ok}
+    by_kind = {"status": failed} if failed else {}
+    counts = Counts(**known, failed=by_kind, statuses=statuses, cancelled=left)
     client, rows, outside_s = measured.client, measured.timeline, 0.0
     if client is not None and sent:
         left_s = used_s = client.cpu_user_s + client.cpu_system_s

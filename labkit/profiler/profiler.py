@@ -86,20 +86,12 @@ class Profiler:
             # yappi keeps the code object, and shows it nowhere else.
             code = yappi._fn_descriptor_dict.get(stat.full_name)
             in_python = isinstance(code, CodeType)
-            functions.append(
-                callgraph.Function(
-                    name=name_of(code) if in_python else _name_in_c(stat),
-                    file=stat.module if in_python else "",
-                    line=stat.lineno,
-                    coroutine=in_python and bool(code.co_flags & _COROUTINE),
-                    called=tuple(
-                        callgraph.Call(callee=index_of[one.index], **_times(one))
-                        for one in children
-                        if one.index in index_of
-                    ),
-                    **_times(stat),
-                )
-            )
+            own = {**_times(stat), "name": name_of(code) if in_python else _name_in_c(stat)}
+            own |= {"file": stat.module if in_python else "", "line": stat.lineno}
+            own["coroutine"] = in_python and bool(code.co_flags & _COROUTINE)
+            pairs = [(index_of.get(one.index), one) for one in children]
+            called = [callgraph.Call(callee=n, **_times(one)) for n, one in pairs if n is not None]
+            functions.append(callgraph.Function(**own, called=tuple(called)))
         yappi.clear_stats()
         yappi.set_tag_callback(None)
         yappi.set_clock_type(self._before)
@@ -138,17 +130,11 @@ class ProfiledRun:
                     finally:
                         self._profiler.stop()
             finally:
-                on_result(
-                    ProfileResult(
-                        graph=self._profiler.graph(),
-                        wall_s=self._profiler.wall_s,
-                        requests_s=self._requests_s,
-                        request_name=self._name,
-                        slow_s=self._slow.slow_s,
-                        slow=tuple(self._slow.found),
-                        unattributed_stalls_s=tuple(self._slow.unattributed_stalls_s),
-                    )
-                )
+                run, slow, stalls_s = self._profiler, self._slow, self._slow.unattributed_stalls_s
+                found: dict[str, Any] = {"graph": run.graph(), "wall_s": run.wall_s}
+                found |= {"requests_s": self._requests_s, "request_name": self._name}
+                found |= {"slow_s": slow.slow_s, "slow": tuple(slow.found)}
+                on_result(ProfileResult(**found, unattributed_stalls_s=tuple(stalls_s)))
 
         return around_strategy
 

@@ -10,7 +10,7 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 from statistics import median
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from warnings import catch_warnings, simplefilter
 
 import msgspec
@@ -89,17 +89,11 @@ def knee(rates: Rates, within: float = WITHIN) -> Knee:
         rivals = [n for n, ratio in ratios.items() if ratio and ratio.high and ratio.high >= 1]
         each = [{limit: _ratio(rates[limit], rates[rival]) for limit in limits} for rival in rivals]
         low, high = min(first(one, "high") for one in each), max(first(one, "low") for one in each)
-    return Knee(
-        limit=found,
-        low=low,
-        high=high,
-        rate=medians[found],
-        best=best,
-        best_rate=medians[best],
-        at_end=found == limits[-1] and len(limits) > 1,
-        left_out=[limit for limit in sorted(rates) if limit not in medians],
-        n=min(ratio.n if ratio else 0 for ratio in ratios.values()),
-    )
+    at_end = found == limits[-1] and len(limits) > 1
+    left_out = [limit for limit in sorted(rates) if limit not in medians]
+    of: dict[str, Any] = {"rate": medians[found], "best": best, "best_rate": medians[best]}
+    n = min(ratio.n if ratio else 0 for ratio in ratios.values())
+    return Knee(limit=found, low=low, high=high, at_end=at_end, left_out=left_out, n=n, **of)
 
 
 def _medians(rates: Rates) -> dict[int, float]:

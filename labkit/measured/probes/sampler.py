@@ -142,16 +142,10 @@ class Sampler:
         return (self._server.cpu_s() or 0.0) + (self._server.waited_s() or 0.0)
 
     def _take(self, *, store: bool = True) -> None:
-        row = TimelineRow(
-            (perf_counter_ns() - self._start_ns) / 1e9,
-            self._meter.done,
-            self._meter.in_flight,
-            self._client.rss_bytes(),
-            self._client.cpu_s(),
-            self._server.rss_bytes(),
-            self._server.cpu_s(),
-            self._worst_ns / 1e9,
-        )
+        counts = (perf_counter_ns() - self._start_ns) / 1e9, self._meter.done, self._meter.in_flight
+        client = self._client.rss_bytes(), self._client.cpu_s()
+        server = self._server.rss_bytes(), self._server.cpu_s()
+        row = TimelineRow(*counts, *client, *server, self._worst_ns / 1e9)
         self._worst_ns = 0
         self._worst_since_row_s = max(self._worst_since_row_s, row.loop_lag_s)
         self._meter.window.note_server_memory(row.server_rss_bytes)

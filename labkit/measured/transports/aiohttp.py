@@ -31,12 +31,8 @@ NAME = "lab.test"
 # Settings that a connector takes and shows under the same name.
 SHOWN_BY_CONNECTOR = ("limit", "limit_per_host", "force_close", "use_dns_cache")
 # Our names of timeouts -> those of `aiohttp.ClientTimeout`.
-TIMEOUTS = {
-    "timeout_s": "total",
-    "connect_timeout_s": "connect",
-    "sock_connect_timeout_s": "sock_connect",
-    "sock_read_timeout_s": "sock_read",
-}
+TIMEOUTS = {f"{one}_timeout_s": one for one in ("connect", "sock_connect", "sock_read")}
+TIMEOUTS |= {"timeout_s": "total"}
 
 
 class Aiohttp(TransportClient[AiohttpTransport]):
@@ -112,14 +108,9 @@ class Aiohttp(TransportClient[AiohttpTransport]):
             more["headers"] = {hdrs.ACCEPT_ENCODING: asked.accept_encoding}
         if asked.read_bufsize is not None:
             more["read_bufsize"] = asked.read_bufsize
-        session = aiohttp.ClientSession(
-            connector=connector,
-            **more,
-            timeout=aiohttp.ClientTimeout(
-                **{theirs: getattr(asked, ours) for ours, theirs in TIMEOUTS.items()}
-            ),
-            trace_configs=self._events,
-        )
+        limits = {theirs: getattr(asked, ours) for ours, theirs in TIMEOUTS.items()}
+        more |= {"timeout": aiohttp.ClientTimeout(**limits), "trace_configs": self._events}
+        session = aiohttp.ClientSession(connector=connector, **more)
         # aiohttp has no public switch for it (aio-libs/aiohttp issue 7363).
         session._retry_connection = asked.retry_dropped
         return session
@@ -266,17 +257,11 @@ class KnownAddresses(aiohttp.abc.AbstractResolver):
         self.lookups += 1
         if self._lookup_s:
             await asyncio.sleep(self._lookup_s)
-        return [
-            aiohttp.abc.ResolveResult(
-                hostname=host,
-                host=address,
-                port=port,
-                family=socket.AF_INET6 if ":" in address else socket.AF_INET,
-                proto=0,
-                flags=socket.AI_NUMERICHOST,
-            )
-            for address in self._addresses
-        ]
+        of_all: Any = {"hostname": host, "port": port, "proto": 0, "flags": socket.AI_NUMERICHOST}
+        families = {
+            one: socket.AF_INET6 if ":" in one else socket.AF_INET for one in self._addresses
+        }
+        return [of_all | {"host": one, "family": family} for one, family in families.items()]
 
     async def close(self) -> None:
         """Nothing is open."""
