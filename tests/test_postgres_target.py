@@ -6,8 +6,9 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
@@ -174,6 +175,33 @@ async def test_when_the_target_ends_the_server_and_its_files_are_gone(
         database.process.kill()
         end = ended(database.process)
     assert end == (-signal.SIGKILL if how in (signal.SIGKILL, "all") else 0, "")
+
+
+def test_its_files_are_made_once_and_then_copied_unless_they_have_a_password(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LABKIT_ENVIRONMENTS", str(tmp_path / "kept"))
+    programs, child = list[str](), process.child
+
+    def noting(command: Sequence[Path], **how: Any) -> Any:
+        programs.append(Path(command[0]).name)
+        return child(command, **how)
+
+    monkeypatch.setattr(process, "child", noting)
+    for auth in ("trust", "trust", "scram-sha-256"):
+        with target.running(PostgresServer(auth=auth)) as (dsn, _):
+            assert asyncio.run(target.prepare(dsn, PostgresServer(rows=3)))["rows"] == 3
+
+    assert programs == ["initdb", "postgres", "postgres", "initdb", "postgres"]
+    assert len([*(tmp_path / "kept").iterdir()]) == 1
+
+
+def test_where_its_files_cannot_be_kept_they_are_made(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("LABKIT_ENVIRONMENTS", f"{__file__}/x")
+    with target.running(PostgresServer()) as (dsn, _):
+        assert asyncio.run(target.prepare(dsn, PostgresServer(rows=3)))["rows"] == 3
 
 
 @pytest.mark.parametrize(("script", "within_s", "says"), checks("postgres_target.toml", "refused"))
