@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import pickle
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from contextvars import Context
+from io import BytesIO, TextIOWrapper
 from operator import attrgetter
 from pathlib import Path
 from time import process_time_ns
@@ -29,13 +31,17 @@ from servers import SERVER, WORKER, Ran, hostile, noted_children, ran, serving
 
 import labkit as lab
 from labkit.errors import BadInput
+from labkit.lab.runner import run_all
 from labkit.launch import cores, environment, launcher, preflight, process
 from labkit.launch.assembly import StudyPosition
 from labkit.launch.cores import Cores, State
+from labkit.launch.process import Child
+from labkit.measured import lifeline
 from labkit.measured.probes import malloc
 from labkit.record.record import Record
 from labkit.spec import delays
 from labkit.spec.addresses import MAX_REMOTE_LIMIT, MAX_REMOTE_RPS
+from labkit.spec.plan import interleave
 from labkit.spec.registry import LIBRARIES
 from labkit.spec.trial import Trial
 from wrong_answers.strategies import a_bare_loop, everything_at_once, in_a_cell
@@ -598,6 +604,58 @@ async def test_a_child_holds_no_thread_of_the_loops_executor() -> None:
             await asyncio.to_thread(int)
     finally:
         await child.stop()
+
+
+async def test_a_process_that_was_started_ahead_is_taken_where_it_is_the_same() -> None:
+    ahead = process.start_ahead(WORKER)
+    other = process.start(WORKER, asked={"MALLOC_ARENA_MAX": "1"})
+    same, third = process.start(WORKER), process.start(WORKER)
+    try:
+        assert same is ahead
+        assert len({other.pid, same.pid, third.pid}) == 3
+    finally:
+        await asyncio.gather(*(one.stop(0) for one in (other, same, third)))
+
+
+async def test_what_was_started_ahead_and_is_dead_is_not_taken() -> None:
+    dead = process.start_ahead(WORKER)
+    dead.signal(signal.SIGKILL)
+    await dead.ended
+    child = process.start(WORKER)
+    try:
+        assert child.pid != dead.pid
+    finally:
+        await child.stop(0)
+        await process.stop_ahead()
+
+
+async def test_clients_are_started_ahead_one_for_each_run_and_none_is_left() -> None:
+    arms = [({"limit": limit}, Trial(requests=5, limit=limit)) for limit in (1, 2)]
+    clients = dict[int, Child]()
+    start = process.start
+
+    def noting(module: str, *words: str, **how: Any) -> Child:
+        child = start(module, *words, **how)
+        if module == WORKER:
+            clients[child.pid] = child
+        return child
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(process, "start", noting)
+        records = await run_all(interleave(arms, repeats=2))
+
+    assert [record.counts.ok for record in records] == [5] * 4
+    assert len(clients) == len(records)
+    assert {child.status for child in clients.values()} == {0}
+
+
+def test_a_process_adds_up_how_long_it_waits_for_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", TextIOWrapper(BytesIO(b"null\n{}\n[]\n")))
+    monkeypatch.setattr("time.perf_counter", iter([1.0, 3.5, 7.0, 7.25]).__next__)
+    monkeypatch.setattr(lifeline, "WAITED_S", waited_s := list[float]())
+
+    assert [lifeline.next_line(), lifeline.next_line()] == [b"{}\n", b"[]\n"]
+    assert waited_s == [2.5, 0.25]
 
 
 PATHS = [

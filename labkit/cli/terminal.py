@@ -110,12 +110,23 @@ def perform(
     replaces an older result at `json` as well.
     """
     from labkit.cli import options
-    from labkit.report.study import Outcome, Run  # takes a while
+
+    async def work() -> Any:
+        from labkit.launch import process
+
+        # What takes longest begins first, and this process imports the rest meanwhile.
+        process.start_ahead("labkit.measured.worker")
+        try:
+            return await start(reporter=reporter())
+        finally:
+            await process.stop_ahead()
 
     wanted, json = getattr(asked, "wanted", options.Wanted({})), asked.json
     try:
-        outcome = wait(start(reporter=reporter()), stored=stored)
+        outcome = wait(work(), stored=stored)
     except (TrialFailed, Interrupted) as failure:
+        from labkit.report.study import Outcome, Run
+
         # An older result must not stay there, to be taken for this one's.
         record = getattr(failure, "record", None)
         found = Run(record) if record else Outcome([])

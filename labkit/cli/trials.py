@@ -33,9 +33,11 @@ def run(asked: options.Asked) -> None:
     times = usual if asked.repeats is None else asked.repeats
     of_one = times == 1 and not (baseline and baseline.of)
     metric = asked.metric if of_one or asked.metric != "timeline" else "time"
-    start: partial[Any] = partial(lab.run, trial, on=asked.on)
-    if not of_one:
-        start = partial(lab.compare, trial, repeats=times, baseline=baseline, on=asked.on)
+    how: dict[str, Any] = {} if of_one else {"repeats": times, "baseline": baseline}
+
+    def start(**more: Any) -> Any:  # what is named here is imported then
+        return getattr(lab, "run" if of_one else "compare")(trial, on=asked.on, **how, **more)
+
     save = options.chart_writer(asked.chart, metric, of_one=of_one, traced=_traces(trial))
     terminal.perform(start, asked, save=save)
 

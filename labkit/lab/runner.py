@@ -62,11 +62,17 @@ class Where(TypedDict, total=False):
 
 
 def _joining(run: Callable[..., Awaitable[list[Record]]]) -> Callable[..., Awaitable[list[Record]]]:
-    """Let clients run on a cluster's workers, if asked for; coded experiments run here."""
+    """Let clients run on a cluster's workers, if asked for; coded experiments run here.
+
+    What was started ahead of a run that is never made is gone when this returns.
+    """
 
     @wraps(run)
     async def joining(steps: Sequence[Step], *, on: Any = None, **how: Any) -> list[Record]:
-        async with contextlib.nullcontext() if on is None else cluster.joined(on):
+        async with contextlib.AsyncExitStack() as stack:
+            stack.push_async_callback(process.stop_ahead)
+            if on is not None:
+                await stack.enter_async_context(cluster.joined(on))
             return await run(steps, **how)
 
     return joining
@@ -139,7 +145,9 @@ async def run_all(
         # end, as many as were planned in all, and of both the one counts that it stole less from.
         # No value decides that. What was measured is in `report/gate`.
         while todo:
-            for n, step in ((n, steps[n]) for n in todo):
+            for n, later in zip(todo, [*todo[1:], None], strict=True):
+                step = steps[n]
+                runs.following = None if later is None else ready.get(id(steps[later].work))
                 where = {name: getattr(step, name) for name in ("axes", "arm", "repeat", "order")}
                 position = StudyPosition(study=study, experiment=experiment, **where)
                 record = await runs.undisturbed(step, position)
@@ -169,6 +177,7 @@ class _Runs:
     `ready` are its trials as they were prepared, by the id of each, `left` is how many runs may be
     made again. `served` is the server that they share, which `serve` starts anew where it died.
     `unlike` is added to each record's notes. `every` has all of the study, those from before first.
+    `following` is what is run next, where that is a trial.
     """
 
     ready: Mapping[int, Ready]
@@ -180,13 +189,13 @@ class _Runs:
     served: Served | None
     unlike: list[Note]
     every: list[Record]
+    following: Ready | None = None
 
     async def undisturbed(self, step: Step, position: StudyPosition) -> Record:
         """Run a step, and again where something else spoilt it; return the record that counts."""
-        served = self.served
+        served, first = self.served, len(self.every)
         if self.serve and served and served.child and served.child.status is not None:
-            served = await self.serve(urlsplit(served.url).port or 0)
-        self.served, first = served, len(self.every)
+            self.served = await self.serve(urlsplit(served.url).port or 0)
         for _ in range(1 + MAX_RETRIES):
             if not isinstance(step.work, Coded):
                 # Each run begins anew what is shown of it, also one that is made again.
@@ -213,6 +222,7 @@ class _Runs:
                 watch=self.show.update,
                 keep=self._keep,
                 served=self.served,
+                following=self.following,
             )
 
     def _keep(self, record: Record) -> None:
@@ -244,9 +254,8 @@ def stored_so_far(records: Sequence[Record], trials: int, study: str | None) -> 
     # A run that others disturbed was made again: both records are of one trial.
     whole = {record.order for record in records if not codes.has(record, "interrupted")}
     if study is not None:
-        were = "was" if len(whole) == 1 else "were"
-        how = {"n": len(whole), "of": trials, "were": were, "study": study}
-        return paths.sentence("interrupted-study", **how)
+        how = {"n": len(whole), "of": trials, "were": "was" if len(whole) == 1 else "were"}
+        return paths.sentence("interrupted-study", study=study, **how)
     if not records:
         return "interrupted: no trial was finished, so nothing is stored"
     return paths.sentence("interrupted-trial", record=records[-1])

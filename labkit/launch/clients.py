@@ -12,16 +12,19 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from time import perf_counter_ns
 from typing import Any
 
 import msgspec
 
-from labkit.launch import process
+from labkit.launch import process, servers
+from labkit.launch.preflight import Ready
 from labkit.launch.process import Child
 from labkit.record.merging import Part
 from labkit.record.record import Counts, Measurement, Process
+from labkit.spec import variables
 from labkit.spec.delays import Share
 from labkit.spec.trial import Trial
 
@@ -34,6 +37,22 @@ TURN_NS = 2_000_000
 Start = Callable[..., Child]
 # What is done with each line of a client.
 Noted = Callable[["Client", dict[str, Any], dict[str, Any]], None]
+
+
+def kind_of(ready: Ready) -> dict[str, Any]:
+    """Return how `process.start` is called for a client of a trial, whatever its job is."""
+    asked, there = variables.parse(ready.trial.switches.variables), ready.environment
+    if getattr(ready.trial.target, "tls", False):
+        asked |= servers.trusting()
+    python = "" if there is None or ready.trial.program else there.python
+    return {"module": "labkit.measured.worker", "asked": asked, "python": python}
+
+
+def start_ahead(ready: Ready | None) -> None:
+    """Start a client of the trial that is run next, if there is one: it gets its job then."""
+    if ready is not None:
+        with suppress(OSError):
+            process.start_ahead(**kind_of(ready))
 
 
 def started(job: Mapping[str, Any], share: Share, start: Start | None, **how: Any) -> Child:
@@ -52,8 +71,7 @@ def started(job: Mapping[str, Any], share: Share, start: Start | None, **how: An
     `window`, are by the clock of this machine. Where `at_ns` is None, a client begins at once and
     answers `went`.
     """
-    whole = {**job, "share": share}
-    return (start or process.start)("labkit.measured.worker", job=whole, **how)
+    return (start or process.start)(job={**job, "share": share}, **how)
 
 
 @dataclass(eq=False)

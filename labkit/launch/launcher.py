@@ -29,7 +29,6 @@ from labkit.launch.servers import Served
 from labkit.profiler.callgraph import ProfileOptions, ProfileResult
 from labkit.record import interference, merging
 from labkit.record.record import Counts, Measurement, Note, Record
-from labkit.spec import variables
 from labkit.spec.delays import Share
 from labkit.spec.targets import Command, UrlTarget
 from labkit.spec.trial import Trial
@@ -95,14 +94,17 @@ async def run(
     keep: Keep,
     served: Served | None = None,
     profile: ProfileRequest | None = None,
+    following: Ready | None = None,
 ) -> Record:
     """Run `trial`; the record is given to `keep` and returned.
 
     A trial that comes from `preflight.prepare` was checked there, any other is checked here: none
     is started unchecked. With `profile` it is run under the profiler: the record is then none to
     store. `served` is a server that runs already: then none is started, and what it counted in all
-    is not of this trial. Raises `BadInput` before anything is started, `TrialFailed` (with the
-    record of what was measured) when the deadline passes or a process dies.
+    is not of this trial. `following` is the trial that is run next: once the clients of this one
+    have ended, one of that is started ahead, which `process.stop_ahead` ends. Raises `BadInput`
+    before anything is started, `TrialFailed` (with the record of what was measured) when the
+    deadline passes or a process dies.
     """
     ready = trial if isinstance(trial, Ready) else preflight.prepare(trial)
     if ready.environment is not None:
@@ -110,7 +112,7 @@ async def run(
     if ready.cluster is not None:
         await ready.cluster.refresh()
         ready.cluster.check(ready.trial)
-    work = _Run(ready, position or StudyPosition(), watch, keep, served, profile)
+    work = _Run(ready, position or StudyPosition(), watch, keep, served, profile, following)
     # A task of its own: whoever awaits this through several calls sleeps until the record is there,
     # and only this module is resumed for each line that the client writes.
     return await asyncio.ensure_future(work.run())
@@ -126,6 +128,7 @@ class _Run:
     keep: Keep
     served: Served | None
     profile: ProfileRequest | None
+    following: Ready | None
     clients: list[Client] = field(default_factory=list)
     latest: Progress | None = None
     # When a request last came to an end, on the time axis of the progress.
@@ -161,8 +164,8 @@ class _Run:
                 target = await stack.enter_async_context(started)
                 began, deadline_s = await knowing
                 self.begun = True
-                pids = {"pid": target.pid, "pids": target.pids}
-                begin: dict[str, Any] = {"url": url or target.url, **pids}
+                begin: dict[str, Any] = {"pid": target.pid, "pids": target.pids}
+                begin["url"] = url or target.url
                 if trial.program:
                     core = self.clients[0].core
                     self.program = await programs.started(trial, begin["url"], core, stack)
@@ -171,10 +174,8 @@ class _Run:
                     client.child.send(begin)
                 note = await self._measure(target, deadline_s)
                 # Where nobody listens, that no request succeeded says it all.
-                answered = any(
-                    one.measured and (one.measured.counts.ok or self.program)
-                    for one in self.clients
-                )
+                ended = [one.measured for one in self.clients if one.measured]
+                answered = any(one.counts.ok or self.program for one in ended)
                 self.notes = [*mine.notes(before), *(target.notes if answered else ())]
             if self.program is not None:
                 note = note or self.program.failure(self.clients[0].ended)
@@ -211,12 +212,9 @@ class _Run:
 
     def _start_clients(self, chosen: Sequence[int | None]) -> Iterator[Client]:
         """Start a client on each core, and yield it."""
-        own = self.trial.function
-        asked = variables.parse(self.trial.switches.variables)
-        if getattr(self.trial.target, "tls", False):
-            asked |= servers.trusting()
-        usable, there = environment.usable_cores(), self.ready.environment
-        of_program = preflight.of_commands(there) | asked
+        own, kind = self.trial.function, clients.kind_of(self.ready)
+        usable = environment.usable_cores()
+        of_program = preflight.of_commands(self.ready.environment) | kind["asked"]
         job = {
             "trial": self.ready.asked,
             "addresses": self.ready.addresses,
@@ -230,7 +228,6 @@ class _Run:
             "raises": own and preflight.unguarded(own) is own,
             "profile": self.profile and self.profile.options,
         }
-        python = "" if there is None or self.trial.program else there.python
         cluster = self.ready.cluster
         places: Sequence[tuple[Any, int | None]] = [(None, core) for core in chosen]
         places = cluster.places(self.trial, chosen)[: len(chosen)] if cluster else places
@@ -240,7 +237,7 @@ class _Run:
             beside = [] if core is None else [one for one in usable if one != core]
             on = {"core": core, "beside": beside, "crowded": crowded}
             start = partial(cluster.start, worker) if cluster else None
-            child = clients.started(job | on, share, start, asked=asked, python=python)
+            child = clients.started(job | on, share, start, **kind)
             self.clients.append(Client(child, share, core))
             yield self.clients[-1]
 
@@ -261,6 +258,7 @@ class _Run:
                 silent = [which] if hung else []
             # It ends by itself: what it used until then is all its own.
             await asyncio.wait([one.child.ended for one in self.clients], timeout=GRACE_S)
+            clients.start_ahead(self.following)
             lost = [one for one in self.clients if one.lost]
             for one in lost:
                 one.lost = str(one.child.failure(one.lost or ""))

@@ -55,9 +55,9 @@ _ONCE_MARKED = ["/bin/sh", "-c", 'read -r _ && exec "$@" </dev/null', "sh"]
 class Child:
     """One process: with pipes, its standard input stays open and its `lines` are read.
 
-    Without them it has no input, and writes to files. `job` is sent to it as a line of JSON; `core`
-    is the one that it is to run on. A `stranger` may start processes at once that leave its
-    session: it begins once it has its mark. Raises `OSError` where it cannot be started.
+    Without them it has no input, and writes to files. `core` is the one that it is to run on. A
+    `stranger` may start processes at once that leave its session: it begins once it has its mark.
+    Raises `OSError` where it cannot be started.
     """
 
     # Where it runs, if elsewhere; by how much it may begin later there than it is known to.
@@ -69,7 +69,6 @@ class Child:
         words: Sequence[str],
         *,
         pipes: bool = False,
-        job: Any = None,
         core: int | None = None,
         folder: Path | None = None,
         environment: Mapping[str, str] | None = None,
@@ -100,13 +99,12 @@ class Child:
         self.usage: Any = None
         self.wall_s = 0.0
         loop = asyncio.get_running_loop()
+        self.how: tuple[Any, ...] = (words, environment, loop)
         self.ended: asyncio.Future[None] = loop.create_future()
         threading.Thread(target=self._wait, args=[loop], daemon=True).start()
         self.lines = asyncio.StreamReader(limit=MAX_LINE_BYTES)
         self._connecting: asyncio.Future[Any] | None = None
         self._writing: threading.Thread | None = None
-        if job is not None:
-            self.send(job)
         if pipes:
             protocol = partial(asyncio.StreamReaderProtocol, self.lines)
             connecting = loop.connect_read_pipe(protocol, self._popen.stdout)
@@ -122,6 +120,7 @@ class Child:
             self.wall_s = time.perf_counter() - self._started
             orphans.kill(range(self._mark, self._mark + 1))
             _, status, self.usage = reaped or os.wait4(self.pid, 0)
+            self.how = ()
             self.status = self._popen.returncode = os.waitstatus_to_exitcode(status)
         finally:
             WATCH.end()
@@ -213,6 +212,30 @@ class Child:
                     pipe.close()
 
 
+# The process that was started ahead, if any, and how: `start` takes it where it is asked for that.
+# It reads its job when it is ready, as any other does, so that it differs in nothing from a process
+# that is started then. Of a study's run the client is started ahead when the one before it has
+# ended: while that one's target is asked, ended, and its record kept, and nothing is measured.
+# Rejected, as it changes what is measured: to fork clients from a process that has imported all
+# (memory that is shared, files that are not read, one seed for the hashes of every repeat).
+_AHEAD: list[Child] = []
+
+
+def start_ahead(module: str, **how: Any) -> Child:
+    """Start a module as `start` does, whose next call for the same gets it; `stop_ahead` ends it.
+
+    It has no job yet.
+    """
+    _AHEAD.append(start(module, **how))
+    return _AHEAD[-1]
+
+
+async def stop_ahead() -> None:
+    """End the process that was started ahead and that nothing took."""
+    while _AHEAD:
+        await _AHEAD.pop().stop(0)
+
+
 def start(
     module: str, *words: str, job: Any = None, asked: Mapping[str, str] = NONE, python: str = ""
 ) -> Child:
@@ -228,7 +251,12 @@ def start(
         listed = [str(home), *filter(None, [os.environ.get("PYTHONPATH")])]
         environment["PYTHONPATH"] = os.pathsep.join(listed)
     whole = [python or sys.executable, "-P", "-m", module, *words]
-    return Child(whole, pipes=True, job=job, environment=environment)
+    fits = [one for one in _AHEAD if one.how == (whole, environment, asyncio.get_running_loop())]
+    child = fits[0] if fits else Child(whole, pipes=True, environment=environment)
+    _AHEAD[:] = [one for one in _AHEAD if one is not child]
+    if job is not None:
+        child.send(job)
+    return child
 
 
 def find(name: str) -> str | None:

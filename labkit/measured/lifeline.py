@@ -51,12 +51,17 @@ def take_job(kind: type[Job]) -> tuple[Job, int]:
     return job, fd
 
 
+# How long this process waited for lines, in seconds.
+WAITED_S: list[float] = []
+
+
 def next_line() -> bytes:
     """Read the next line that is more than a renewal of the lease; nothing at the parent's end."""
-    line = RENEWAL
+    line, waiting_from = RENEWAL, time.perf_counter()
     while line == RENEWAL:
         _renew()
         line = sys.stdin.buffer.readline()
+    WAITED_S.append(time.perf_counter() - waiting_from)
     _renew(0.0)  # nobody reads while this process imports what it needs
     return line
 

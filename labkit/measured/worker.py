@@ -1,8 +1,9 @@
 """`python -m labkit.measured.worker`: read a trial (a line of JSON), write a measurement (lines).
 
 This is the measured process: it contains the strategy, the transport and the probes, and nothing
-else. It starts beside its target: the second line that it reads says where that is. It prints how
-long it `waited` for that line, `ready`, `progress` about ten times a second, and one `measurement`.
+else. It starts beside its target, or before: the second line that it reads says where that is. It
+prints how long it `waited` for both lines, `ready`, `progress` about ten times a second, and one
+`measurement`.
 One of several clients waits after `ready` for a third line, `at_ns`: when all begin, None for now.
 SIGTERM ends the trial early and still gives a measurement; when standard input ends (the parent is
 gone), so does the process, whatever its event loop is doing.
@@ -29,7 +30,7 @@ import warnings
 from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from pathlib import Path
-from time import perf_counter, perf_counter_ns
+from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -145,13 +146,12 @@ def main() -> int:
             from labkit.measured.transports import transport_class
 
             transport_class(trial.transport.kind)
-        waiting_from = perf_counter()
         line = lifeline.next_line()
         if not line:  # the parent is gone
             return 1
         target = msgspec.json.decode(line, type=Reached)
         lifeline.end_with_parent()
-        _PARENT.send("waited", seconds=perf_counter() - waiting_from)
+        _PARENT.send("waited", seconds=sum(lifeline.WAITED_S))
         if trial.program:
             from labkit.measured import program
 
