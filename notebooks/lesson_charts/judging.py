@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
 
 from labkit.charts import Chart, style
 from labkit.studies import judge
@@ -61,5 +62,6 @@ def decided(shares: Mapping[int, pd.DataFrame], edge: float) -> Chart:
         ax.axvline(edge, color=style.INK, linestyle=":")
         ends = (one.index[0], one.index[-1])
         ax.set(title=f"{repeats} repeats", xlabel="true ratio", xlim=ends, ylim=(0, 100))
+        ax.xaxis.set_major_locator(MaxNLocator(5, prune="both"))  # or two panels' ends touch
     panels[0].set_ylabel("experiments (%)")
     return chart
