@@ -118,7 +118,7 @@ def test_page_of_a_study_is_well_formed_and_complete(monkeypatch: pytest.MonkeyP
     assert [one.get("name") for one in page.of("meta")] == [None, "viewport", "color-scheme", None]
     text = "".join(page.texts)
     words = ["What others claim", " inconclusive.", "A verdict needs 5 repeats"]
-    words += ["The first run of each", "server-busy in 1 of 1 runs: it used 75 % of its core"]
+    words += ["The first run of each", "server-busy", "one (1 of 1)", "it used 75 % of its core"]
     words += [
         "timeout: TimeoutError: ",
         "record x is damaged",
@@ -217,7 +217,7 @@ def test_any_result_is_written_as_a_page_with_its_chart_and_json(tmp_path: Path)
         *("chart.png", "chart.svg", "report.html", "result.json")
     }
     text = "".join(page.texts)
-    for word in ("Settings of the first arm", "workload.requests", "Environment"):
+    for word in ("Settings of the first arm", "workload.requests", "Machine and versions"):
         assert word in text
 
 

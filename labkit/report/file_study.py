@@ -22,7 +22,7 @@ from labkit.report.study import Outcome, Study
 from labkit.stats import metrics
 from labkit.studies import judge
 from labkit.studies import verdicts as words
-from labkit.studies.parts import Claim
+from labkit.studies.parts import Claim, Source
 from labkit.studies.study_file import StudyFile
 from labkit.studies.verdicts import MARKS, Verdict, tally
 
@@ -61,8 +61,8 @@ class Claims(Table):
             claim, *cells = map(escape, row)
             if cells:
                 cells[-1] = f'<span class="{row[-1].rpartition(" ")[2]}">{cells[-1]}</span>'
-            if address.startswith(("https://", "http://")):
-                cells[0] = f'<a href="{escape(address)}">{cells[0]}</a>'
+            if address:
+                cells[0] = html.link(row[1], address)
             yield [html.folded(row[0], html.prose(why)) if why else claim, *cells]
 
 
@@ -103,9 +103,9 @@ def claims_table(
 
 def _claimed(one: Verdict, claim: Claim | None, file: StudyFile, there: Verdict | None) -> _Row:
     """Return the row of a verdict: what was said, what was found, and why."""
-    cited, said = dict[str, str](), one.said or ""
+    cited, said = list[Source](), one.said or ""
     if claim:  # the audit has verdicts of its own
-        cited = file.cited(claim)
+        cited = file.cited(file.sources_of(claim))
         check = next(check for check in claim.checks if check.regime == one.regime)
         if check.published and not one.published:
             figure = words.shown(check, check.published)
@@ -118,8 +118,15 @@ def _claimed(one: Verdict, claim: Claim | None, file: StudyFile, there: Verdict 
     elsewhere += f"; {there.verdict}" if there else ""
     beside = [each for each in one.findings if each is not one.deciding]
     why = [one.because, *(f"{each.marked.strip()}: {each.reason}" for each in beside)]
-    cells = [one.name, "; ".join(cited), said, then, here or "-", elsewhere]
-    address = "".join(cited.values()) if len(cited) == 1 else ""
+    cells = [
+        one.name,
+        "; ".join(source.short for source in cited),
+        said,
+        then,
+        here or "-",
+        elsewhere,
+    ]
+    address = (cited[0].url or "") if len(cited) == 1 else ""
     return (
         [*cells, f"{MARKS[one.verdict]} {one.verdict}"],
         " ".join(f"{text.rstrip('.')}." for text in why),
@@ -135,6 +142,8 @@ class FileStudy(Study):
     """
 
     has_ratios = False
+    # The same study as it was measured on a machine of the lab's, where there is one.
+    reference: FileStudy | None = None
 
     def __init__(
         self,
@@ -188,20 +197,6 @@ class FileStudy(Study):
         whose = ", ".join(str(one) for one in known if one)
         return f"{self.file.title}{f' ({whose})' if whose else ''}, scale {self.scale}"
 
-    def measured_on(self) -> str:
-        """Return when, with what and where it was measured, in a sentence."""
-        env, records = self.environment, self.records
-        versions = {"labkit": None, **env.get("versions", {}), "Python": env.get("python")}
-        parts = [f"{name} {version or 'of unknown version'}" for name, version in versions.items()]
-        parts[0] += f" (commit {env['commit']})" if env.get("commit") else ""
-        parts += [f"{env.get('system')} {env.get('kernel')}", f"{env.get('cpu')}"]
-        parts += [f"{env.get('cores_usable')} of {env.get('cores')} cores"]
-        for what, at, name in (("server engine", "target", "engine"), ("seed", "workload", "seed")):
-            found = {record.trial.get(at, {}).get(name) for record in records} - {None}
-            parts += [f"{what} {', '.join(map(str, sorted(found)))}"] if found else []
-        days = sorted({record.started_at[:10] for record in records})
-        return f"Measured on {' and '.join(days)}: {', '.join(parts)}."
-
     def tally(self) -> str:
         """Return how many verdicts there are of each word, in a sentence."""
         return tally(self.verdicts)
@@ -232,13 +227,17 @@ class FileStudy(Study):
         `picture` takes the place of the study's own chart.
         """
         file, repeat = self.file, f"`labkit reproduce {self.file.id} --scale {self.scale}`"
-        chart = html.figure(picture or self.plot())
+        chart, there = html.figure(picture or self.plot()), self.reference
+        cited = file.cited()
+        links = [html.link(one.short, one.url or "") for one in cited]
+        links += [html.link("its programs", one.code) for one in cited if one.code]
         return self._page(
             f"{file.title}: run again at scale {self.scale}",
             self.tally(),
-            html.section("What was published", html.sentences([file.about, file.source_text()])),
-            html.section("Verdicts", self.verdict_table().html()),
+            html.section("What was published", html.sentences([file.about]), ", ".join(links)),
+            html.section("Verdicts", self.verdict_table(there).html()),
             html.section("Published beside measured", self.table().html(), chart),
+            html.section("The reference machine", there.table().html() if there else ""),
             html.section("Beside the baseline", self.changes.html() if self.changes else ""),
             html.section("What differs from then", html.sentences(file.notes)),
             html.section("Repeat it", html.sentences([repeat])),
@@ -302,10 +301,9 @@ class Overview(Outcome):
         """Draw all claims as a `forest`."""
         return charts.forest(self.verdicts) if kind == "forest" else super().plot(kind)
 
-    def report(self, picture: charts.Chart | None = None) -> str:
-        """Return one self-contained HTML page with the table and the chart."""
-        shown = [self.table().html(), html.figure(picture or self.plot())]
-        return html.page("Published benchmarks, run again", tally(self.verdicts), *shown)
+    def title(self) -> str:
+        """Return what it is."""
+        return "Published benchmarks, run again"
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON: records, summary, verdicts, and what could not run."""

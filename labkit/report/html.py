@@ -84,7 +84,7 @@ class Table(Shown):
 
     def html(self) -> str:
         """Return the table, and what it says as a paragraph for each line."""
-        head = self._row("th", [*map(escape, self.headers)])
+        head = self._row("th", [*map(escape, self.headers)]) if any(self.headers) else ""
         body = "".join([self._row("td", cells) for cells in self._cells()])
         grid = f'<table class="dataframe"><thead>{head}</thead><tbody>{body}</tbody></table>'
         return grid + sentences(self.says.splitlines())
@@ -110,7 +110,8 @@ class Table(Shown):
             # The side is there twice: a notebook's style is stronger than `align`, and GitHub knows
             # no `style`.
             whole = ";white-space:nowrap" if tag == "td" and len(word) <= _MAX_WHOLE else ""
-            style = f'align="{side}" style="text-align:{side}{whole}"'
+            of = f' data-of="{escape(self.headers[at])}"' if tag == "td" else ""
+            style = f'align="{side}" style="text-align:{side}{whole}"{of}'
             cells.append(f"<{tag} {style}>{word}</{tag}>")
         return f"<tr>{''.join(cells)}</tr>"
 
@@ -132,6 +133,13 @@ def sentences(texts: Iterable[str]) -> str:
 def listed(texts: Sequence[str]) -> str:
     """Return a list with a point for each text; nothing where there is none."""
     return f"<ul>{''.join([f'<li>{prose(text)}</li>' for text in texts])}</ul>" if texts else ""
+
+
+def link(text: str, address: str) -> str:
+    """Return a link to another page; the text alone where the address is none of the web."""
+    if not address.startswith(("https://", "http://")):
+        return escape(text)
+    return f'<a href="{escape(address)}" rel="noreferrer">{escape(text)}</a>'
 
 
 def heading(text: str) -> str:

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cached_property
 from typing import Any
 
 import msgspec
 
 from labkit import charts, paths, stats
+from labkit.errors import BadInput
 from labkit.record import codes
 from labkit.report import html
 from labkit.report.file_study import ARM, FileStudy
 from labkit.report.html import Table
 from labkit.studies.parts import THEN
+
+# Each metric that a source may have published, its name there, and how many of the base unit it is.
+_PUBLISHED: Mapping[str, tuple[str, float]] = paths.table("tables.toml")["published"]
 
 
 class Reproduction(FileStudy):
@@ -25,6 +30,16 @@ class Reproduction(FileStudy):
     @cached_property
     def _summary(self) -> stats.DataFrame:
         return stats.summary_of(self.records, self.by, stats.counted(self._frame, self.by))
+
+    def report(self, picture: charts.Chart | None = None) -> str:
+        """Return one HTML page, with the stored reference beside it where there is one."""
+        from labkit.report import stored  # here: it makes objects of this class
+
+        with suppress(BadInput):
+            there = stored.reference(self.file.id)
+            if there.file == self.file:
+                self.reference, picture = there, self.plot(reference=there)
+        return super().report(picture)
 
     def omissions(self) -> list[str]:
         """Return which runs no figure is of, and why: left out, made again, not run."""
@@ -102,16 +117,16 @@ class Reproduction(FileStudy):
         about = f"Scale {self.scale}: {self.file.scale(self.scale).about}"
         return "\n".join([self.measured_on(), *self.omissions(), about])
 
+    def _shown(self) -> list[Table]:
+        return [*super()._shown(), self.verdict_table()]
+
     def text(self) -> str:
         """Return the table of figures, and that of the verdicts."""
-        shown = [self.table(), self.verdict_table(), *([self.changes] if self.changes else [])]
-        return "\n\n".join([self.title(), *(one.text() for one in shown), *self.notes])
+        return f"{self.title()}\n\n{super().text()}"
 
     def html(self) -> str:
-        """Return the title, the chart, the verdicts, and the table of figures."""
-        shown = [self.verdict_table(), self.table(), *([self.changes] if self.changes else [])]
-        below = "".join(one.html() for one in shown) + html.sentences(self.notes)
-        return html.heading(self.title()) + html.picture(self.plot) + below
+        """Return the title, the chart, and the tables of figures and of verdicts."""
+        return html.heading(self.title()) + html.picture(self.plot) + self._tables()
 
     def plot(self, kind: str | None = None, reference: Reproduction | None = None) -> charts.Chart:
         """Draw the benchmark's own chart beside the published figures, or any kind of a study.
@@ -152,10 +167,5 @@ class Reproduction(FileStudy):
 
 def _then(published: Mapping[str, Any]) -> dict[str, float | None]:
     """Return the published figures of an arm under the metrics' names and in base units."""
-    kb = published.get("peak_rss_kb")
-    return {
-        "process_peak_rss_bytes": None if kb is None else kb * 1024,
-        "process_wall_s": published.get("wall_s"),
-        "process_cpu_percent": published.get("cpu_percent"),
-        "throughput_rps": published.get("rps"),
-    }
+    known = {name: (published.get(of), times) for name, (of, times) in _PUBLISHED.items()}
+    return {name: None if of is None else of * times for name, (of, times) in known.items()}

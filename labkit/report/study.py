@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -111,8 +110,11 @@ class Outcome(Shown):
 
     def html(self) -> str:
         """Return the tables and the chart."""
-        shown = "".join([shown.html() for shown in self._shown()]) + html.sentences(self.notes)
-        return shown + glossary.links(self.records) + html.picture(self.plot)
+        return self._tables() + glossary.links(self.records) + html.picture(self.plot)
+
+    def _tables(self) -> str:
+        """Return what comes before the chart, as HTML."""
+        return "".join([shown.html() for shown in self._shown()]) + html.sentences(self.notes)
 
     def _shown(self) -> list[Table]:
         return [self.table()]
@@ -122,48 +124,67 @@ class Outcome(Shown):
         """Return the machine and the versions of the first record."""
         return self.records[0].environment if self.records else {}
 
+    def measured_on(self) -> str:
+        """Return when, with what and where it was measured, in a sentence."""
+        env, records = self.environment, self.records
+        versions = {"labkit": None, **env.get("versions", {}), "Python": env.get("python")}
+        parts = [f"{name} {version or 'of unknown version'}" for name, version in versions.items()]
+        parts[0] += f" (commit {env['commit']})" if env.get("commit") else ""
+        parts += [f"{env.get('system')} {env.get('kernel')}", f"{env.get('cpu')}"]
+        parts += [f"{env.get('cores_usable')} of {env.get('cores')} cores"]
+        for what, at, name in (("server engine", "target", "engine"), ("seed", "workload", "seed")):
+            found = {record.trial.get(at, {}).get(name) for record in records} - {None}
+            parts += [f"{what} {', '.join(map(str, sorted(found)))}"] if found else []
+        days = sorted({record.started_at[:10] for record in records})
+        return f"Measured on {' and '.join(days)}: {', '.join(parts)}."
+
+    def title(self) -> str:
+        """Return what was run, and what it called."""
+        first = self.records[0]
+        return f"{first.experiment or 'run'}: {first.ran}, {first.called}"
+
     def report(self, picture: charts.Chart | None = None) -> str:
         """Return one self-contained HTML page: tables, chart, settings, warnings, environment.
 
         `picture` takes the place of the result's own chart.
         """
-        first = self.records[0]
-        title = f"{first.experiment or 'run'}: {first.ran}, {first.called}"
-        shown = "".join([table.html() for table in self._shown()])
-        settings = Table(headers=["", ""], rows=list(html.flat(first.trial)), left=2)
         drawn = html.figure(picture) if picture else html.picture(self.plot)
-        own = html.section("Result", shown, drawn)
-        asked = html.section("Settings of the first arm", settings.html())
-        return self._page(title, f"Measured on {first.started_at[:10]}.", own, asked)
+        return self._page(self.title(), "", html.section("Result", self._tables(), drawn))
 
     def _page(self, title: str, lead: str, *own: str) -> str:
         """Return a page of a result's own sections and of those that every result has."""
         every = self.records
-        by_code = {note.code: note.message for r in reversed(every) for note in r.warnings}
-        runs = Counter(code for r in every for code in {note.code for note in r.warnings})
-        notes = [
-            f"`{code}` in {runs[code]} of {len(every)} runs: {by_code[code]}"
-            for code in sorted(runs, key=lambda code: (-runs[code], code))
-        ]
-        errors = dict.fromkeys(f"`{text}`" for record in every for text in record.first_errors)
-        machine = Table(headers=["", ""], rows=list(html.flat(self.environment)), left=2)
-        first = [record for record in every if record.repeat == 0 and record.timeline.t_s]
+        machine, settings = (
+            Table(headers=["", ""], rows=list(html.flat(of)), left=2).html()
+            for of in (self.environment, every[0].trial)
+        )
+        of_several = every if self.by or every[1:] else []  # one run has its timeline above
+        first = [record for record in of_several if record.repeat == 0 and record.timeline.t_s]
         timelines = [
             html.figure(charts.timeline(record), stats.arm_label(record.axes))
             for record in first[:MAX_TIMELINES]
         ]
         left = first[MAX_TIMELINES:]
         more = paths.sentence("more-timelines", n=len(left), id=left[0].id) if left else ""
+        columns = paths.table("tables.toml")["latency"]
+        tails = tables.words(self._summary, self.by, columns, ranged="throughput_rps")
+        every_figure = Outcome.table(self) if every[1:] else tables.of_run(every[0])
+        noted, found = tables.of_warnings(every), (one for r in every for one in r.first_errors)
+        errors = html.listed([f"`{text}`" for text in dict.fromkeys(found)])
         return html.page(
             title,
-            " ".join([lead, *self.notes]),
+            " ".join([lead, *self.notes, self.measured_on()]).strip(),
             *own,
-            html.section("All figures", Outcome.table(self).html()),
+            html.section("Throughput and latency", tails.html()),
             html.section("The first run of each", *timelines, html.sentences([more])),
-            html.section("Warnings", html.listed(notes)),
-            html.section("First errors", html.listed(list(errors))),
+            html.section("Warnings and failures", noted.html() if noted.rows else "", errors),
             html.section("Left out", html.listed([f"`{text}`" for text in self.left_out])),
-            html.section("Environment", machine.html() if self.environment else ""),
+            html.section(
+                "All figures and settings",
+                html.folded("Every figure", every_figure.html()),
+                html.folded("Settings of the first arm", settings),
+                html.folded("Machine and versions", machine),
+            ),
         )
 
     def write(self, folder: Path, picture: charts.Chart | None = None) -> Path:
@@ -218,9 +239,10 @@ class Run(Outcome):
 
     def html(self) -> str:
         """Return the main figures, warnings and the first error, the timeline, and all the rest."""
-        first = tables.of_one(self.record).html() + html.listed(self.record.reasons)
-        every = html.folded("Every figure", self.table().html())
-        return first + glossary.links(self.records) + html.picture(self.plot) + every
+        return super().html() + html.folded("Every figure", self.table().html())
+
+    def _tables(self) -> str:
+        return tables.of_one(self.record).html() + html.listed(self.record.reasons)
 
 
 class Study(Outcome):

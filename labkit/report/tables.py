@@ -87,6 +87,24 @@ def errors(records: Sequence[Record]) -> list[str]:
     return [*failed, *([f"First error: {found.strip().rstrip('.')}."] if found else [])]
 
 
+def of_warnings(records: Sequence[Record]) -> Table:
+    """Return one row a warning or kind of failure: the arms that have it, in how many runs."""
+    arms = Counter(stats.arm_label(one.axes) for one in records)
+    says, runs = dict[str, str](), dict[str, Counter[str]]()
+    for record in records:
+        found = {note.code: note.message for note in record.warnings}
+        reasons = record.counts.reasons.items()
+        found |= {f"failed: {why}": f"{n:,} requests" for why, n in reasons if n}
+        for what, message in found.items():
+            says.setdefault(what, message)
+            runs.setdefault(what, Counter())[stats.arm_label(record.axes)] += 1
+    rows = [
+        [what, ", ".join(f"{arm} ({n} of {arms[arm]})" for arm, n in of.items()), says[what]]
+        for what, of in sorted(runs.items(), key=lambda one: -one[1].total())
+    ]
+    return Table(headers=["warning", "arm (runs)", "what the first says"], rows=rows, left=3)
+
+
 def of_comparisons(compared: Sequence[Against]) -> Table:
     """Return one row an arm: its ratio to the first, with the interval, or why there is none."""
     cells: dict[str, dict[str, str]] = {}

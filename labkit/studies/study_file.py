@@ -134,12 +134,10 @@ class StudyFile(parts.StudyPart, frozen=True, kw_only=True):
         found = [self.sources[name] for name in (self.sources if names is None else names)]
         return "; ".join(one.text if isinstance(one, Source) else one for one in found)
 
-    def cited(self, claim: Claim) -> dict[str, str]:
-        """Return the sources of a claim by author and year, each with its address or nothing."""
-        found = [self.sources[name] for name in self.sources_of(claim)]
-        named = [one for one in found if isinstance(one, Source)]
-        told = [one.partition(":")[0] for one in found if isinstance(one, str)]
-        return {one.short: one.url or "" for one in named} | dict.fromkeys(told, "")
+    def cited(self, names: Iterable[str] | None = None) -> list[Source]:
+        """Return these sources, or all; of one that is a text its beginning is the author."""
+        found = [self.sources[name] for name in (self.sources if names is None else names)]
+        return [Source(author=s.partition(":")[0]) if isinstance(s, str) else s for s in found]
 
     def chosen(self, ids: Sequence[str] | None = None) -> list[Claim]:
         """Return the claims with these ids, or all; in the order of the file. Raises `BadInput`."""

@@ -127,17 +127,14 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 
     def text(self) -> str:
         """Return the verdict with its mark, what is claimed, and why."""
-        return f"{MARKS[self.verdict]} {self.verdict}: {self._sentences()}"
+        where = f" ({self.regime})" if self.regime else ""
+        parts = (f"{self.says.rstrip('.')}{where}", self.because)
+        said = " ".join(f"{one.rstrip('.')}." for one in parts)
+        return f"{MARKS[self.verdict]} {self.verdict}: {said}"
 
     def html(self) -> str:
         """Return the same as a paragraph, escaped."""
-        word = f"{MARKS[self.verdict]} <b>{self.verdict}</b>"
-        return f'<p class="verdict {self.verdict}">{word}: {escape(self._sentences())}</p>'
-
-    def _sentences(self) -> str:
-        where = f" ({self.regime})" if self.regime else ""
-        parts = (self.says.rstrip(".") + where, self.because)
-        return " ".join(f"{one.rstrip('.')}." for one in parts)
+        return f'<p class="verdict {self.verdict}">{escape(self.text())}</p>'
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
         return {"text/html": self.html(), "text/plain": visible(self.text())}
