@@ -104,16 +104,9 @@ def of_run(
     """
     advised = codes.with_advice(notes)
     usual = {"counts": Counts(planned=0, sent=0, ok=0), "environment": environment.now()}
-    return Record(
-        **{**usual, **known}
-        | asdict(position)
-        | {
-            "id": new_id(started_at),
-            "started_at": started_at.isoformat(timespec="milliseconds"),
-            "warnings": advised,
-            "verdict": codes.verdict(advised),
-        }
-    )
+    made: dict[str, Any] = {"warnings": advised, "verdict": codes.verdict(advised)}
+    made |= {"started_at": started_at.isoformat(timespec="milliseconds")}
+    return Record(**{**usual, **known} | asdict(position) | made, id=new_id(started_at))
 
 
 def _least(planned: int, reported: Counts | None, stats: dict[str, Any] | None) -> Counts:
@@ -125,13 +118,9 @@ def _least(planned: int, reported: Counts | None, stats: dict[str, Any] | None) 
     known = reported or Counts(planned=planned, sent=0, not_sent=planned, ok=0)
     seen = min((stats or {}).get("requests") or 0, planned)
     more = max(seen - known.sent, 0)
-    return msgspec.structs.replace(
-        known,
-        planned=known.planned + max(more - known.not_sent, 0),
-        sent=known.sent + more,
-        not_sent=max(known.not_sent - more, 0),
-        cancelled=known.cancelled + more,
-    )
+    grown = {"sent": known.sent + more, "cancelled": known.cancelled + more}
+    grown["planned"] = known.planned + max(more - known.not_sent, 0)
+    return msgspec.structs.replace(known, not_sent=max(known.not_sent - more, 0), **grown)
 
 
 def _with_counts(

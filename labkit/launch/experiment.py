@@ -80,13 +80,9 @@ async def run_exam(trial: Trial) -> ExamResult:
     """
     function, pickled = trial.function, preflight.pickled(trial)
     with cores.reserved() as mine:
-        request = ExamRequest(
-            name=trial.strategy,
-            function=pickled,
-            guarded=function is None or preflight.unguarded(function) is not function,
-            path=preflight.path_of(pickled),
-            core=mine.client,
-        )
+        guarded = function is None or preflight.unguarded(function) is not function
+        where: dict[str, Any] = {"path": preflight.path_of(pickled), "core": mine.client}
+        request = ExamRequest(name=trial.strategy, function=pickled, guarded=guarded, **where)
         scenarios: list[ScenarioResult] = []
         lost = await _examine(request, scenarios)
     return ExamResult(scenarios=scenarios, lost=lost)

@@ -20,6 +20,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from time import perf_counter_ns
+from typing import Any
 
 from labkit.measured.duration import StageCounts
 from labkit.measured.probes.meter import Fetch, Meter
@@ -169,12 +170,7 @@ class OpenLoop:
         if sent >= 2 and took_s:
             schedule_rps = (self._scheduled - 1) / (self._last_s - self._first_s)
             achieved_rps = (sent - 1) / took_s * self._rate_rps / schedule_rps
-        return Arrivals(
-            rate_rps=self._rate_rps,
-            achieved_rps=achieved_rps,
-            late=self._late,
-            dropped=self.dropped,
-            lateness_s=histogram.lateness(self._lateness),
-            latency_s=histogram.summary(self._latencies),
-            latency_hdr=histogram.to_hdr(self._latencies),
-        )
+        latency_s, late_s = histogram.summary(self._latencies), histogram.lateness(self._lateness)
+        met: dict[str, Any] = {"rate_rps": self._rate_rps, "achieved_rps": achieved_rps}
+        met |= {"late": self._late, "dropped": self.dropped, "lateness_s": late_s}
+        return Arrivals(**met, latency_s=latency_s, latency_hdr=histogram.to_hdr(self._latencies))

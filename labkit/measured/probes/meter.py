@@ -191,18 +191,11 @@ class Meter:
         # In order there may be more items than were planned.
         repeated = self._again + max(self.sent - self._noted - self.planned, 0)
         planned = self.planned if self.taken is None else self.taken()
-        return Counts(
-            planned=planned,
-            done=self.ok - repeated,
-            sent=self.sent,
-            not_sent=planned - (self.sent - repeated - self.retried),
-            repeated=repeated,
-            retried=self.retried,
-            ok=self.ok,
-            failed=dict(self.failed),
-            statuses=dict(self.statuses),
-            cancelled=self.cancelled + self.in_flight,
-        )
+        known = {"planned": planned, "done": self.ok - repeated, "ok": self.ok, "sent": self.sent}
+        known["not_sent"] = planned - (self.sent - repeated - self.retried)
+        known |= {"repeated": repeated, "retried": self.retried}
+        known["cancelled"] = self.cancelled + self.in_flight
+        return Counts(**known, failed=dict(self.failed), statuses=dict(self.statuses))
 
 
 def metered(fetch: Fetch, meter: Meter) -> Fetch:

@@ -46,14 +46,9 @@ def records(count: int) -> bytes:
     found, words = [], tables()["words"]
     for number in range(count):
         spread = number * _SPREAD % 2**32
-        record = {
-            "id": number,
-            "key": f"{spread:08x}",
-            "name": f"{words[spread % len(words)]} {words[spread // 64 % len(words)]}",
-            "value": spread % 1_000_000 / 1_000,
-            "active": spread & 4096 != 0,
-        }
-        found.append(record)
+        name = f"{words[spread % len(words)]} {words[spread // 64 % len(words)]}"
+        record = {"id": number, "key": f"{spread:08x}", "name": name}
+        found.append(record | {"value": spread % 1_000_000 / 1_000, "active": spread & 4096 != 0})
     return msgspec.json.encode(found)
 
 

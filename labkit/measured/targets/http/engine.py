@@ -297,12 +297,8 @@ class Log:
         """Log a request whose turn came, and return its entry for `ended`."""
         if connection not in self._connections:
             self._connections[connection] = next(self._numbers)
-        entry = {
-            "connection": self._connections[connection],
-            "target": target[:MAX_LOGGED],
-            "began_s": round(perf_counter() - self._start, 6),
-            "ended_s": None,
-        }
+        entry = {"connection": self._connections[connection], "target": target[:MAX_LOGGED]}
+        entry |= {"began_s": round(perf_counter() - self._start, 6), "ended_s": None}
         self._requests.append(entry)
         return entry
 

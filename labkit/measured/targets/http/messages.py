@@ -112,15 +112,10 @@ def shown(request: Request) -> bytes:
     sent: Any = None
     with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         sent = msgspec.json.decode(request.body)
-    found = {
-        "method": request.method,
-        "target": request.target,
-        "params": dict(parse_qsl(split(request.target)[1], keep_blank_values=True)),
-        "headers": request.headers,
-        "body": request.body.decode("utf-8", "replace"),
-        "json": sent,
-    }
-    return dumps(found).encode()  # of bytes that are no UTF-8 as well
+    params = dict(parse_qsl(split(request.target)[1], keep_blank_values=True))
+    found = {"method": request.method, "target": request.target, "params": params}
+    found |= {"headers": request.headers, "body": request.body.decode("utf-8", "replace")}
+    return dumps(found | {"json": sent}).encode()  # of bytes that are no UTF-8 as well
 
 
 def split(target: str) -> tuple[list[str], str]:
