@@ -369,12 +369,33 @@ def test_thinning_halves_and_puts_each_lag_into_the_row_after_it(lags: list[floa
         assert one.loop_lag_s == max(before, lags[place])
 
 
+def test_a_row_has_the_percentiles_of_what_ended_in_its_part_of_the_run() -> None:
+    meter, parts = meter_of(200, os.getpid()), []
+    for end_s, took in ((0.5, [0.01] * 99 + [3.0]), (1.0, [0.2] * 10), (1.5, [])):
+        meter.unsettled.extend(took)
+        meter.settle()
+        parts.append((end_s, meter.coarse()))
+    timeline = to_timeline([row(0.0), row(0.5), row(0.7), row(1.5)], parts)
+
+    assert timeline.latency_p50_s == [
+        *[pytest.approx(0.01, rel=0.02)] * 2,
+        pytest.approx(0.2, rel=0.02),
+        None,
+    ]
+    assert timeline.latency_p99_s[2] == pytest.approx(0.2, rel=0.02)
+    assert timeline.latency_p90_s[0] == pytest.approx(0.01, rel=0.02)
+    # Half a second of nothing is a part without a latency; a timeline without parts has none.
+    assert to_timeline([row(0.0)]).latency_p50_s == []
+
+
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """A row on each turn of the loop, and at most 16 of them."""
     monkeypatch.setattr(sampler, "TICK_S", 0)
     monkeypatch.setattr(sampler, "TICKS_PER_ROW", 1)
     monkeypatch.setattr(sampler, "MAX_ROWS", 16)
+    monkeypatch.setattr(sampler, "PART_TICKS", 2)
+    monkeypatch.setattr(sampler, "MAX_PARTS", 4)
 
 
 @pytest.mark.usefixtures("quick")
@@ -394,8 +415,11 @@ async def test_a_timeline_has_a_bounded_number_of_rows_and_loses_no_lag(rows: in
     taken.start()
     await enough.wait()
     taken.stop()
-    timeline = to_timeline(taken.rows)
+    timeline = to_timeline(taken.rows, taken.parts)
 
+    assert 1 <= len(taken.parts) <= 4
+    assert sum(taken.parts[-1][1]) == 1  # the counts of the last part are those of the whole run
+    assert taken.parts[-1][0] >= taken.rows[-1].t_s
     names = {*timeline.__struct_fields__} - {"connections"}  # which is of programs alone
     lengths = {len(getattr(timeline, name)) for name in names}
     assert len(lengths) == 1

@@ -34,6 +34,7 @@ class _Panel:
     unit: str
     lines: Mapping[str, str]
     scale: float = 1.0
+    optional: bool = False
 
     def is_known(self, data: Timeline) -> bool:
         """Return True if anything of it was measured."""
@@ -67,10 +68,8 @@ def timeline(record: Record) -> figure.Chart:
         raise refusal("no-timeline", id=record.id, probes=record.trial.get("probes"))
     title = figure.shared_conditions(stats.frame([record]), strategy=True)
     program = bool(record.trial.get("program"))
-    # Only of a program are there open connections over time.
-    listed = [
-        one for one in _PANELS if one.is_known(data) or not (program or one.label == "connections")
-    ]
+    # Only of a program are there open connections over time, and of one client percentiles.
+    listed = [one for one in _PANELS if one.is_known(data) or not (program or one.optional)]
     peaks = ", ".join(panel.peaks(data) for panel in listed)
     messages = [f"{note.code}: {note.message}" for note in record.warnings]
     more = len(messages) - _MAX_MESSAGES

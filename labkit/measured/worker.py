@@ -249,7 +249,7 @@ async def _measure(job: Job, target: Reached, trial: Trial, strategy: Strategy) 
             latency_hdr=histogram.to_hdr(meter.latencies) if timed else None,
             loop_lag_s=sampler.lag() if timed else None,
             stalls=sampler.stalls() if timed else [],
-            timeline=to_timeline(sampler.rows) if timed else Timeline(),
+            timeline=to_timeline(sampler.rows, sampler.parts) if timed else Timeline(),
             effective=_effective(trial, meter.window)
             | {"transport": opened.effective, "of_file": job.of_file},
             warnings=notes,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import compress
+from itertools import compress, pairwise
 from struct import pack, unpack
 from typing import Union
 
@@ -67,6 +67,21 @@ def of_words(counted: Mapping[int, int]) -> array[int]:
     for seconds, count in zip(seconds_of, counted.values(), strict=True):
         counts[index(round(seconds * 1e9))] += count
     return counts
+
+
+# Words that are counted together where many histograms are kept: 3 % of a latency, or 2 µs.
+COARSE = 32
+
+
+def of_parts(ends: Sequence[Sequence[int]]) -> list[Latency | None]:
+    """Return the percentiles of each part of a run: `ends` are the coarse counts at its ends."""
+    n = WORDS // COARSE
+    middles = unpack(f"{n}e", array("H", range(COARSE // 2, WORDS, COARSE)))
+    buckets_of, found = [index(round(seconds * 1e9)) for seconds in middles], []
+    for before, after in pairwise([[0] * n, *ends]):
+        each = zip(buckets_of, before, after, strict=True)
+        found.append(summary({bucket: b - a for bucket, a, b in each if b > a}))
+    return found
 
 
 # How many each bucket has: an array of all buckets, or a mapping of those that have any.

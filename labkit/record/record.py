@@ -180,9 +180,11 @@ class Timeline(msgspec.Struct, frozen=True, kw_only=True):
     """Columns of equal length on one monotonic axis; `t_s` is 0 where the strategy was started.
 
     `completed` is cumulative; CPU is percent of one core since the row before; `loop_lag_s` is the
-    worst since the row before. A column holds None where it could not be read. Of a program the
-    client is all of its processes, `connections` are those that were open at the server, and what
-    the synthetic server counted is up to 20 ms old.
+    worst since the row before. Percentiles of latency are of the part of the run that the row is
+    in, half a second or a thirtieth of the run: of what ended in it, to 3 %. Of several clients
+    there are none. A column holds None where it could not be read. Of a program the client is all
+    of its processes, `connections` are those that were open at the server, and what the synthetic
+    server counted is up to 20 ms old.
     """
 
     t_s: list[float] = []
@@ -193,6 +195,9 @@ class Timeline(msgspec.Struct, frozen=True, kw_only=True):
     server_rss_bytes: list[int | None] = []
     server_cpu_percent: list[float | None] = []
     loop_lag_s: list[float | None] = []
+    latency_p50_s: list[float | None] = []
+    latency_p90_s: list[float | None] = []
+    latency_p99_s: list[float | None] = []
     connections: list[int | None] = []
 
 

@@ -165,6 +165,11 @@ class Meter:
         self.settled += len(self.unsettled)
         self.unsettled.clear()
 
+    def coarse(self) -> array[int]:
+        """Return how many latencies up to the last `settle` have each `COARSE` words: 4 kB."""
+        wide, counted = histogram.COARSE, self._counted
+        return array("I", [sum(counted[at : at + wide]) for at in range(0, histogram.WORDS, wide)])
+
     @property
     def sent(self) -> int:
         """Count the requests that were sent."""

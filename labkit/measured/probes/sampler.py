@@ -5,13 +5,21 @@ row is read and reported. The timeline has a bounded number of rows: when there 
 every second one is dropped and the interval to the next doubles, so that a trial of any length ends
 with between half and all of that many. A blocked loop has no rows: the gap, and the lag of the row
 after it, show it.
+
+Percentiles over time are of parts of the run, each of the latencies that ended in it. At the end of
+a part the counts so far are kept, in coarse buckets. As they only grow, every second one can be
+dropped and the others still say all: there are at most `MAX_PARTS` of 4 kB, and a request costs
+nothing more. Measured: 0.3 ms at the end of each part. Rejected: a second histogram that counts
+each latency, 50 ns a request.
 """
 
 from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable
+from array import array
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from time import perf_counter_ns
 from typing import Any, NamedTuple
@@ -25,6 +33,9 @@ from labkit.record.requests import Lateness
 TICK_S = 0.02
 TICKS_PER_ROW = 5
 MAX_ROWS = 600
+# At first a part of the percentiles over time lasts so many ticks: half a second.
+PART_TICKS = 25
+MAX_PARTS = 60
 # More CPU than that no request takes of the client, where a strategy of the user's own calls: what
 # it computes besides, while the loop waits, is a standstill.
 MAX_REQUEST_NS = 500_000
@@ -67,6 +78,9 @@ class Sampler:
         self._gap_busy_s: float | None = None
         self._continued_ns: list[int] = []
         self.rows: list[TimelineRow] = []
+        # Of each part of the run when it ended, and the coarse counts of latencies until then.
+        self.parts: list[tuple[float, array[int]]] = []
+        self._part_ticks = PART_TICKS
         self._every, self._row_ticks, self._ticks, self._worst_ns = row_ticks, row_ticks, 0, 0
         self._worst_since_row_s = 0.0
         self._start_ns = self._due_ns = 0
@@ -97,6 +111,10 @@ class Sampler:
                 self._come(now_ns)
             self._end_gap(self._seen_ns)
             self._take()
+            self._meter.settle()
+            if self._ticks % self._part_ticks < self._part_ticks / 2:
+                del self.parts[-1:]  # what came after it is too short for a part of its own
+            self._end_part()
 
     def resume(self) -> None:
         """Set the timer for the next tick."""
@@ -109,7 +127,16 @@ class Sampler:
         self._ticks += 1
         if self._ticks % self._row_ticks == 0:
             self._take(store=self._ticks % self._every == 0)
+        if self._ticks % self._part_ticks == 0:
+            self._end_part()
         self.resume()
+
+    def _end_part(self) -> None:
+        if self._meter.settled:
+            self.parts.append(((perf_counter_ns() - self._start_ns) / 1e9, self._meter.coarse()))
+        if len(self.parts) >= MAX_PARTS:
+            del self.parts[::2]
+            self._part_ticks *= 2
 
     def _come(self, now_ns: int) -> None:
         """Note the lag of a timer, and who has stood still since the one before."""
@@ -180,8 +207,13 @@ def thinned(rows: list[TimelineRow]) -> list[TimelineRow]:
     return result if len(rows) % 2 or not rows else [*result, rows[-1]]
 
 
-def to_timeline(rows: list[TimelineRow]) -> Timeline:
-    """Return rows as columns, CPU in percent of one core since the row before."""
+def to_timeline(
+    rows: list[TimelineRow], parts: Sequence[tuple[float, Sequence[int]]] = ()
+) -> Timeline:
+    """Return rows as columns, CPU in percent of one core since the row before.
+
+    A row has the percentiles of the part of the run that it is in.
+    """
     columns: dict[str, Any] = {
         name: [getattr(row, name) for row in rows] for name in TimelineRow._fields
     }
@@ -192,4 +224,9 @@ def to_timeline(rows: list[TimelineRow]) -> Timeline:
         columns[f"{side}_cpu_percent"] = [*[None][: len(rows)], *found]
     for name, digits in (("t_s", 4), ("loop_lag_s", 6)):
         columns[name] = [round(value, digits) for value in columns[name]]
+    ends, of_parts = [end_s for end_s, _ in parts], histogram.of_parts([of for _, of in parts])
+    for name in ("p50", "p90", "p99") if parts else ():
+        each = [None if one is None else float(f"{getattr(one, name):.3g}") for one in of_parts]
+        # The last row comes with the end of the last part, a little before it.
+        columns[f"latency_{name}_s"] = [each[bisect_left(ends, t_s)] for t_s in columns["t_s"]]
     return Timeline(**columns)
