@@ -20,6 +20,11 @@ async def ended(task: asyncio.Future[Any]) -> None:
         await task
 
 
+def cleaned_up(name: str, target: Stuck) -> bool:
+    all_of_them = sorted(target.cleaned_up) == sorted(target.started)
+    return all_of_them or name in counted.INTERRUPTS_CLEANING
+
+
 @on_every_loop
 @for_every_strategy
 @pytest.mark.parametrize("when", [0, 1, 2, 3, 5])
@@ -30,9 +35,7 @@ def test_cancelled_early_it_leaves_nothing(name: str, loop: str, when: int) -> N
         await turns(when)
         await ended(task)
         assert target.in_flight == 0
-        assert name in counted.INTERRUPTS_CLEANING or sorted(target.cleaned_up) == sorted(
-            target.started
-        )
+        assert cleaned_up(name, target)
 
     run(loop, main())
 
@@ -48,9 +51,7 @@ def test_cancelled_in_flight_it_cancels_what_it_started(name: str, loop: str) ->
         await ended(task)
         assert others() == set()
         assert target.in_flight == 0
-        assert name in counted.INTERRUPTS_CLEANING or sorted(target.cleaned_up) == sorted(
-            target.started
-        )
+        assert cleaned_up(name, target)
         assert target.finished == []
 
     run(loop, main())
