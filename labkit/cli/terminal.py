@@ -166,7 +166,11 @@ def _written(outcome: Any, wanted: options.Wanted) -> str | None:
         write("--openmetrics", wanted.openmetrics, outcome.openmetrics())
     if wanted.markdown and outcome.changes:
         write("--markdown", wanted.markdown, outcome.changes.markdown())
-    return f"The report is {outcome.write(wanted.out)}" if wanted.out else None
+    if not wanted.out:
+        return None
+    page = outcome.write(wanted.out)
+    pictures = [f", its picture {one}" for one in page.parent.glob(f"{outcome.chart}.png")]
+    return f"The report is {page}{''.join(pictures)}"
 
 
 def wait(work: Coroutine[Any, Any, T], *, stored: str = STORED) -> T:

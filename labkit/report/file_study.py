@@ -206,7 +206,7 @@ class FileStudy(Study):
 
         `reference` is the same study on another machine.
         """
-        return claims_table([self], [self.tally(), paths.sentence("effects")], reference)
+        return claims_table([self], [paths.sentence("effects"), self.tally()], reference)
 
     def text(self) -> str:
         """Return the table, and why requests failed, as a terminal shows it."""
