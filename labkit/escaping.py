@@ -7,12 +7,14 @@ stored as it came, and escaped where it leaves the lab, and nowhere before.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
 # What a spreadsheet takes for the beginning of a formula, in either width.
 _FORMULA = re.compile(r"[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
+# Before the value of a setting that follows others in the label of an arm.
+_LINKS = {"loop": " on ", "python": " on Python ", "transport": " over "}
 
 
 def visible(text: str, *, lines: bool = True) -> str:
@@ -45,6 +47,25 @@ def brief(text: str, most: int = 50) -> str:
     """Return a long text, such as a command, without its middle: both ends tell it from others."""
     ends = text[: most // 2 - 1], text[-(most // 2) :]
     return text if len(text) <= most else "\N{HORIZONTAL ELLIPSIS}".join(ends)
+
+
+def arm_label(settings: Mapping[str, Any], *, in_line: bool = False) -> str:
+    """Return the settings of an arm in words, such as 'semaphore on uvloop, limit 10'.
+
+    A lone number has its name only `in_line`, where no heading says what it is; long words are cut
+    there. Without any settings it is 'all', and nothing in a line.
+    """
+    label = ""
+    for name, value in settings.items():
+        if isinstance(value, bool):
+            word = f"{'' if value else 'not '}{name.rpartition('.')[2].replace('_', ' ')}"
+        elif isinstance(value, str):
+            word = brief(value) if in_line else value
+        else:
+            word = f"{value:,}" if isinstance(value, int | float) else str(value).lower()
+            word = f"{name} {word}" if in_line or value is None or len(settings) > 1 else word
+        label += (_LINKS.get(name, ", ") if label else "") + word
+    return visible(label, lines=False) or ("" if in_line else "all")
 
 
 def escape(text: str) -> str:

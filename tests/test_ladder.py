@@ -196,6 +196,7 @@ def test_a_rung_that_failed_is_shown_with_its_reason() -> None:
 
 def test_own_rungs_come_before_others_and_gains_are_named() -> None:
     ends = {"throughput_rps_min": 900, "throughput_rps_max": 1_100}
+    ends |= {"cpu_us_per_request": 8, "cpu_us_in_kernel": 6}
     rungs = [
         Rung(arm="wrk", label="wrk", own=False, throughput_rps=90e3, gain=0.7, against="wire"),
         Rung(arm="slow", label="slow", own=True, throughput_rps=1e3, bound="maybe", **ends),
@@ -205,7 +206,11 @@ def test_own_rungs_come_before_others_and_gains_are_named() -> None:
     rates, costs = chart.axes
 
     assert [text.get_text() for text in rates.get_yticklabels()] == ["slow", "fast", "wrk"]
-    assert [rates.get_xscale(), costs.get_xscale()] == ["log", "log"]
+    # Lengths are amounts: both axes are linear and begin at 0.
+    assert [rates.get_xscale(), costs.get_xscale()] == ["linear", "linear"]
+    assert [bar.get_width() for bar in rates.patches] == [1_000, 100_000, 90_000]
+    own, kernel = costs.patches[:2]
+    assert (own.get_width(), kernel.get_x(), kernel.get_width()) == (2, 2, 6)
     assert chart.alt == (
         "Requests a second, rung by rung. slow 1,000, server busy; fast 100,000 ×100, "
         "server-bound; wrk 90,000 ×0.7 of wire."

@@ -12,12 +12,15 @@ from typing import Any, Literal
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
-from matplotlib.text import Annotation, Text
+from matplotlib.patheffects import withStroke
+from matplotlib.text import Annotation
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
 from labkit.charts.style import INK, PALE
 
 XY = Literal["x", "y"]
+# What keeps lines away from a text: it is white, and on a page of any colour nothing.
+HALO = [withStroke(linewidth=5, foreground="white")]
 _TICK = "{x:,.10g}"
 
 
@@ -84,14 +87,9 @@ def rows(ax: Axes, labels: Sequence[str]) -> None:
 
 
 def beside(ax: Axes, x: float, y: float, text: str, gap_pt: float = 8, **more: Any) -> Annotation:
-    """Write a text to the right of a place; it returns the text."""
-    at: dict[str, Any] = {"textcoords": "offset points", "va": "center", **more}
+    """Write a text to the right of a place, over any line there; it returns the text."""
+    at: Any = {"textcoords": "offset points", "va": "center", "path_effects": HALO, **more}
     return ax.annotate(text, (x, y), xytext=(gap_pt, 0), **at)
-
-
-def at_right(ax: Axes, y: float, text: str, **more: Any) -> Text:
-    """Write a text to the right of the axes, at this height, where it hides no data."""
-    return ax.text(1.01, y, text, transform=ax.get_yaxis_transform(), va="center", **more)
 
 
 def whisker(ax: Axes, x: float, y: float, reach: tuple[float, float]) -> None:

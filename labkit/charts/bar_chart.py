@@ -7,13 +7,15 @@ is left out of them is a cross.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 
 from labkit import paths, stats
 from labkit.charts import axes, figure
@@ -21,12 +23,16 @@ from labkit.charts.style import INK, MEASURED, ORANGE, PALE, Look, applied, lege
 from labkit.errors import BadInput
 from labkit.stats.comparisons import times
 
-# The label of a group of bars, the values of each bar in base units, look by look, and those that
-# are left out of the first.
-Group = tuple[str, Sequence[Sequence[float]], Sequence[float]]
+# The label of a group of bars, the values of each bar in base units, look by look, those that are
+# left out of the first, and the floor of each bar, in an axis of times.
+Group = tuple[str, Sequence[Sequence[float]], Sequence[float], Sequence[float]]
 # Share of the space between two groups that their bars fill.
 GROUP = 0.8
 _BAR_IN = 0.4
+_TABLES = paths.table("charts.toml")
+FLOOR: dict[str, Any] = _TABLES["floor"]
+# Metrics beside which the floor is drawn.
+TIMES = ("wall_s", "process_wall_s", "requests_s")
 
 
 def grouped(
@@ -35,9 +41,12 @@ def grouped(
     """Draw horizontal bars of each group, from 0, with at most so many ticks."""
     thickness = GROUP / len(looks)
     most = 0.0
-    for place, (_, bars_of, left_out) in enumerate(groups):
+    for place, (_, bars_of, left_out, floors) in enumerate(groups):
         for slot, (values, filled) in enumerate(zip(bars_of, looks, strict=True)):
             at = place - GROUP / 2 + (slot + 0.5) * thickness
+            # A floor of 0, of a server without delays, and one that is not known have no line.
+            if floors and floors[slot] > 0:
+                ax.plot([floors[slot]] * 2, [at - thickness / 2, at + thickness / 2], **FLOOR)
             shown = [value * metric.scale for value in axes.finite(values)]
             if not shown:
                 if values:
@@ -63,6 +72,11 @@ def grouped(
     ax.set_xlabel(metric.unit)
 
 
+def floor_legend(values: Iterable[float]) -> list[tuple[Artist, str]]:
+    """Return what a legend shows for floors, where there are any."""
+    return [(Line2D([], [], **FLOOR), FLOOR["label"])] if any(one > 0 for one in values) else []
+
+
 def how_to_read(repeats: int) -> str:
     """Return what the marks mean, where there are so many repeats at most."""
     return paths.sentence("bars" if repeats > 1 else "bars-once")
@@ -79,19 +93,24 @@ def bars(frame: pd.DataFrame, metric: str, by: Sequence[str]) -> figure.Chart:
     conditions = figure.shared_conditions(frame)
     outer, inner = (by[:-1], by[-1:]) if len(by) > 1 else (by, [])
     arms = stats.by_label(frame, by)
-    colours = list(stats.by_label(frame, inner))
+    colours = list(stats.by_label(frame, inner, in_line=True))
     looks = [look(index, label) for index, label in enumerate(colours)] if inner else [MEASURED]
-    groups: list[Group] = []
+    groups = list[Group]()
     for label, rows in stats.by_label(frame, outer).items():
-        found = stats.by_label(rows, inner)
-        values = [list(found[name][shown.name]) if name in found else [] for name in colours]
-        groups.append((figure.trust(label, rows).marked, values, ()))
+        found = stats.by_label(rows, inner, in_line=True)
+        bars_of = [found.get(name, frame.head(0)) for name in colours]
+        floors = [of["floor_s"].median() for of in bars_of] if shown.name in TIMES else []
+        values = [list(of[shown.name]) for of in bars_of]
+        groups.append((figure.trust(label, rows).marked, values, (), floors))
     chart = figure.Chart(
         title=shown.label[0].upper() + shown.label[1:] + (f" by {' and '.join(by)}" if by else ""),
         parts=(f"{arm} {shown.format(of[shown.name].median())}" for arm, of in arms.items()),
         height_in=_BAR_IN * len(groups) * len(looks) + 1.6,
         notes=figure.about(arms, conditions, how_to_read(max(map(len, arms.values())))),
-        legend=legend(looks) if inner else (),
+        legend=[
+            *(legend(looks) if inner else ()),
+            *floor_legend(end for *_, ends in groups for end in ends),
+        ],
     )
     ax = chart.body.subplots()
     grouped(ax, groups, looks, shown, ticks=12)
@@ -99,12 +118,12 @@ def bars(frame: pd.DataFrame, metric: str, by: Sequence[str]) -> figure.Chart:
     return chart
 
 
-# The ladder: requests per second of programs, the lab's own first, on a logarithmic axis.
+# The ladder: requests per second of programs, the lab's own first.
 
 _THICKNESS = 0.72
 # Between the lab's own rungs and those of others, in bars.
 _GAP = 0.6
-_TABLES = paths.table("charts.toml")
+_RATE, _COST = _TABLES["ladder_axes"]
 _OWN, _OTHERS = (Look(**row) for row in _TABLES["ladder"].values())
 _BOUNDS = {bound: Look(**row) for bound, row in _TABLES["bounds"].items()}
 
@@ -165,7 +184,7 @@ def _text(value: float | None) -> str:
 
 @applied()
 def ladder(rungs: Sequence[Rung], *, notes: Sequence[str] = ()) -> figure.Chart:
-    """Draw horizontal bars on logarithmic axes: requests a second, and CPU a request beside them.
+    """Draw horizontal bars: requests a second, and beside them CPU a request, own and kernel's.
 
     The lab's own rungs come first. Raises `BadInput` where there is none to draw.
     """
@@ -178,45 +197,29 @@ def ladder(rungs: Sequence[Rung], *, notes: Sequence[str] = ()) -> figure.Chart:
     chart = figure.Chart(
         title=title, parts=map(str, shown), height_in=height_in, notes=notes, legend=legend(looks)
     )
-    rates, costs = chart.body.subplots(1, 2, width_ratios=[5, 2], sharey=True)
+    rates, costs = chart.body.subplots(1, 2, width_ratios=[3, 2], sharey=True)
     gap = _GAP if shown[0].own else 0.0
     places = [place + (0.0 if rung.own else gap) for place, rung in enumerate(shown)]
-    _rungs(rates, places, shown, "throughput_rps")
-    _rungs(costs, places, shown, "cpu_us_per_request")
+    for at, rung in zip(places, shown, strict=True):
+        filled = _OWN if rung.own else _OTHERS
+        if rung.bound:
+            filled = replace(filled, edge="white", hatch=_BOUNDS[rung.bound].hatch)
+        rate, used_us = rung.throughput_rps or 0.0, rung.cpu_us_per_request or 0.0
+        kernel_us = rung.cpu_us_in_kernel or 0.0
+        rates.barh(at, rate, _THICKNESS, **filled.fill)
+        costs.barh(at, used_us - kernel_us, _THICKNESS, **filled.fill)
+        costs.barh(at, kernel_us, _THICKNESS, used_us - kernel_us, alpha=0.4, **filled.fill)
+        least, most = rung.throughput_rps_min or rate, rung.throughput_rps_max or rate
+        axes.whisker(rates, rate, at, (least, most))
+        said = axes.beside(rates, most, at, _text(rate))
+        axes.beside(rates, 1, 0.5, rung.gain_text, xycoords=said, weight="bold")
+        axes.beside(costs, used_us, at, rung.cpu_text or _text(used_us))
     rates.set_yticks(places, [rung.label for rung in shown])
     rates.set_ylim(places[-1] + 0.6, -0.6)
-    rates.set_xlabel("requests/s, logarithmic; ×: gain over the step above")
-    costs.set_xlabel("CPU per request (µs), log.:\nown + the kernel's (pale)")
-    costs.tick_params(axis="y", labelleft=False)
+    for ax, label in ((rates, _RATE), (costs, _COST)):
+        ax.set_xlim(0, ax.dataLim.x1 * 1.6)
+        ax.set_xlabel(label)
+        ax.tick_params(axis="y", length=0, labelleft=ax is rates)
+        ax.grid(axis="x", color=PALE)
+        axes.linear(ax.xaxis, most=4)
     return chart
-
-
-def _rungs(ax: Axes, places: Sequence[float], rungs: Sequence[Rung], name: str) -> None:
-    """Draw a bar for each figure of that name, with the figure at the right.
-
-    The bars start at the left edge: on a logarithmic axis their length means nothing. A rate has
-    its whisker and its gain; of CPU the kernel's part is pale.
-    """
-    is_rate = name == "throughput_rps"
-    known = [value for rung in rungs if (value := getattr(rung, name))]
-    ax.set_xscale("log")
-    if known:
-        ax.set_xlim(min(known) / 2, max(known) * 1.5)
-        axes.logarithmic(ax.xaxis, marks=(1, 3))
-    for place, rung in zip(places, rungs, strict=True):
-        value, least, most = getattr(rung, name), rung.throughput_rps_min, rung.throughput_rps_max
-        figure = axes.at_right(ax, place, (not is_rate and rung.cpu_text) or _text(value))
-        if is_rate and rung.gain_text:
-            axes.beside(ax, 1, 0.5, rung.gain_text, xycoords=figure, weight="bold")
-        if value:
-            filled = _OWN if rung.own else _OTHERS
-            if rung.bound:
-                filled = replace(filled, edge="white", hatch=_BOUNDS[rung.bound].hatch)
-            ax.barh(place, value, _THICKNESS, **filled.fill)
-            if not is_rate and rung.cpu_us_in_kernel:
-                part = {"color": "white", "alpha": 0.6, "left": value - rung.cpu_us_in_kernel}
-                ax.barh(place, rung.cpu_us_in_kernel, _THICKNESS, **part)
-            if is_rate and least and most and most > least:
-                axes.whisker(ax, value, place, (least, most))
-    ax.tick_params(axis="y", length=0)
-    ax.grid(axis="x", color=PALE)

@@ -6,10 +6,8 @@ value of a cell.
 
 from __future__ import annotations
 
-import base64
 import io
 import itertools
-import sys
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,19 +20,18 @@ from matplotlib.backend_bases import RendererBase
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.image import imread, imsave
 from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.patheffects import withStroke
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
 from labkit import paths, stats
-from labkit.charts import style
+from labkit.charts import axes, style
 from labkit.errors import BadInput
-from labkit.escaping import visible
+from labkit.escaping import escape, visible
 from labkit.spec.validation import refusal
 
-WIDTH_IN = 12.0
+WIDTH_IN = 10.0
 _CHARACTERS_PER_IN = 10.5
-_TITLE_LETTERS = 95
+_TITLE_LETTERS = 78
 _LINE_IN = 0.215
 _LEGEND_IN = 0.34
 _PLACES = 4
@@ -62,7 +59,9 @@ class _Steady(ConstrainedLayoutEngine):
 class Chart(Figure):
     """A figure whose `body` is drawn on; `alt` says in words what it shows.
 
-    Where `alt` is not given it is made of the title and of what each of the `parts` shows.
+    Where `alt` is not given it is made of the title and of what each of the `parts` shows. Of the
+    `notes` the picture has as many as fit into two lines, the first ones before the later; the
+    others are `folded`: a notebook shows them on a click, and a terminal all of them as text.
     """
 
     @style.applied()
@@ -77,7 +76,14 @@ class Chart(Figure):
         legend: Sequence[tuple[Artist, str]] = (),
     ) -> None:
         letters = round(WIDTH_IN * _CHARACTERS_PER_IN)
-        lines = [line for note in notes for line in textwrap.wrap(note, letters)]
+        lines, self.folded = list[str](), list[str]()
+        for note in notes:
+            whole = f"{note.rstrip('.')}.".replace(" %", "\0%")  # which no line may break
+            packed = textwrap.wrap(" ".join([*lines, whole]), letters)
+            if len(packed) <= 2:  # what has no room is below the picture
+                lines = packed
+            else:
+                self.folded.append(note)
         widths_in = [len(label) * _LETTER_IN + _HANDLE_IN for _, label in legend]
         # All labels of the legend are beside each other where they fit, else in columns.
         columns = len(legend) or 1
@@ -95,7 +101,8 @@ class Chart(Figure):
         if legend:
             handles, labels = zip(*legend, strict=True)
             foot.legend(handles, labels, loc="upper left", ncols=columns, borderaxespad=0.2)
-        foot.text(0.012, 1 - legend_in / foot_in, "\n".join(lines), va="top", linespacing=1.25)
+        shown = "\n".join(lines).replace("\0", " ")
+        foot.text(0.012, 1 - legend_in / foot_in, shown, va="top", linespacing=1.25)
 
     @style.applied()
     def guess(self, value: float, panel: int = 0) -> Self:
@@ -109,12 +116,11 @@ class Chart(Figure):
         low, high = getattr(ax, f"get_{name}lim")()
         ax.set(**{f"{name}lim": (min(low, value), max(high, 1.05 * value))})
         line = ax.axhline if name == "y" else ax.axvline
-        gap = [withStroke(linewidth=5, foreground="white")]  # as it may cross a bar
-        line(value, color=style.INK, linestyle="--", linewidth=2, path_effects=gap)
+        line(value, color=style.INK, linestyle="--", linewidth=2, path_effects=axes.HALO)
         above = 0 if ax.get_title(loc="left") else 1  # or it would lie on the panel's title
         place, side = ((0.01, value), "left") if name == "y" else ((value, above), "center")
         within = ax.get_yaxis_transform() if name == "y" else ax.get_xaxis_transform()
-        more: Mapping[str, Any] = {"ha": side, "va": "bottom", "path_effects": gap}
+        more: Mapping[str, Any] = {"ha": side, "va": "bottom", "path_effects": axes.HALO}
         ax.annotate(says, place, (0, 3), within, "offset points", **more)
         self.alt += f" A {says}."
         return self
@@ -148,7 +154,10 @@ class Chart(Figure):
         return buffer.getvalue()
 
     def png_transparent(self, dpi: int = style.PNG_DPI) -> bytes:
-        """Return this chart as PNG for a page that may be light or dark, as a notebook is."""
+        """Return this chart as PNG for a page that may be light or dark, as a notebook is.
+
+        JupyterLab's dark needs `style.GROUND` behind it.
+        """
         pixels, buffer = imread(io.BytesIO(self.png(dpi, transparent=True))), io.BytesIO()
         imsave(buffer, style.on_any_page(pixels), format="png")
         return buffer.getvalue()
@@ -163,20 +172,26 @@ class Chart(Figure):
         path.write_bytes(self.svg().encode() if path.suffix == ".svg" else self.png())
         return path
 
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[Any, Any]:
-        ipython = sys.modules.get("IPython")
-        shell = ipython.get_ipython() if ipython is not None else None
-        if shell is not None:
-            # Once a plain figure was shown IPython has a formatter for every figure, and that one
-            # would draw ours smaller and stretch it.
-            shell.display_formatter.formatters["image/png"].for_type(Chart, lambda chart: None)
+    @property
+    def below(self) -> str:
+        """Return as HTML what a notebook has below the picture: the notes without room in it."""
+        notes = "".join(f"<p>{escape(note)}</p>" for note in self.folded)
+        return f"<details><summary>Notes</summary>{notes}</details>" if notes else ""
+
+    def _ipython_display_(self) -> None:
+        from IPython import display
+
+        publish: Any = display.publish_display_data
+        # Two outputs: GitHub shows no picture that is a part of an HTML page, but does one by
+        # itself.
         width, height = (round(inches * style.SHOWN_DPI) for inches in self.get_size_inches())
-        image = base64.b64encode(self.png_transparent()).decode("ascii")
+        picture = {"image/png": self.png_transparent(), "text/plain": repr(self)}
         size = {"image/png": {"width": width, "height": height}}
-        return {"image/png": image, "text/plain": repr(self)}, size
+        publish(picture, size)
+        publish({"text/html": f'{style.STYLE}<div class="labkit-notes">{self.below}</div>'})
 
     def __repr__(self) -> str:
-        return f"Chart: {visible(self.alt)}"
+        return visible("\n".join([f"Chart: {self.alt}", *self.notes]))
 
     __str__ = __repr__
 
@@ -246,7 +261,8 @@ def verdicts(arms: Iterable[Trust]) -> list[str]:
     lines = []
     for (verdict, codes), labels in alike.items():
         word = f"{MARKS[verdict]} {verdict}".strip() + (f" ({codes})" if codes else "")
-        lines.append(f"verdict: {word}" if len(alike) == 1 else f"{word}: {'; '.join(labels)}")
+        whose = f"{word.capitalize()}: {'; '.join(labels)}"
+        lines.append(f"Verdict: {word}" if len(alike) == 1 else whose)
     return lines
 
 
@@ -257,10 +273,12 @@ def doubts(arms: Mapping[str, pd.DataFrame]) -> list[str]:
 
 
 def about(arms: Mapping[str, pd.DataFrame], *parts: str, more: Sequence[str] = ()) -> list[str]:
-    """Return the notes of a chart of arms: sentences, `more` lines, verdicts, doubts."""
+    """Return the notes of a chart of arms: those of `judged`, and doubts."""
     return [*judged(itertools.starmap(trust, arms.items()), *parts, more=more), *doubts(arms)]
 
 
-def judged(trusts: Iterable[Trust], *parts: str, more: Sequence[str] = ()) -> list[str]:
-    """Return the notes of a chart: sentences, `more` lines, verdicts."""
-    return [*sentences(*parts), *more, *verdicts(trusts)]
+def judged(
+    trusts: Iterable[Trust], conditions: str = "", *how: str, more: Sequence[str] = ()
+) -> list[str]:
+    """Return the notes of a chart: conditions, `more` lines, verdicts, how to read it."""
+    return [*sentences(conditions), *more, *verdicts(trusts), *sentences(*how)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any
 
 from matplotlib.artist import Artist
@@ -52,7 +51,7 @@ _PUBLISHED: Mark = ("d", INK)
 
 
 # Letters of a line beside the marks: more would end beyond the picture.
-_MAX_BOLD, _MAX_WORDS = 60, 68
+_MAX_BOLD, _MAX_WORDS = 55, 60
 
 
 # A verdict on a claim in one regime, with the figures of the check that decided it: what
@@ -78,7 +77,7 @@ def forest(
     panels = [(rows, draw) for rows, draw in ((ratios, _ratios), (counts, _counts)) if rows]
     if not panels:
         raise BadInput("there are no claims to draw: measure at least one")
-    heights = [0.46 * len(rows) + 0.75 for rows, _ in panels]
+    heights = [0.66 * len(rows) + 0.75 for rows, _ in panels]
     found = {one.verdict for one in measured}
     marks = {name: mark for name, mark in _MARKERS.items() if name in found}
     marks |= {"published": _PUBLISHED} if any(one.published for one in ratios) else {}
@@ -87,7 +86,7 @@ def forest(
     legend += [(Patch(facecolor=_BAND), "where the claim holds")] if legend else []
     height_in, notes = sum(heights) + 0.4, [*notes, *not_drawn("as nothing was measured", rest)]
     chart = Chart(title=title, parts=parts, height_in=height_in, notes=notes, legend=legend)
-    sizes: dict[str, Any] = {"width_ratios": [5, 6], "height_ratios": heights}
+    sizes: dict[str, Any] = {"width_ratios": [4, 6], "height_ratios": heights}
     drawn = chart.body.subplots(len(panels), 2, squeeze=False, **sizes)
     for (rows, draw), (marks, words) in zip(panels, drawn, strict=True):
         axes.rows(marks, [one.id for one in rows])
@@ -98,19 +97,19 @@ def forest(
             above = f"{one.verdict}: {one.effect or one.reason}"
             says = (one.deciding.says if one.deciding else "") or one.says
             below = ": ".join(filter(None, [one.regime, says]))
-            shortened = partial(textwrap.shorten, placeholder=" ...")
             # The marks keep their width, and what is too long is in the table whole.
             small: dict[str, Any] = {"fontsize": _SMALL_PT, "in_layout": False}
-            above, below = shortened(above, _MAX_BOLD), shortened(below, _MAX_WORDS)
-            words.text(0, row - 0.04, above, va="bottom", weight="bold", **small)
-            words.text(0, row + 0.04, below, va="top", **small)
+            above = textwrap.shorten(above.replace(" at 95 %", ""), _MAX_BOLD, placeholder=" ...")
+            lines = textwrap.wrap(below, _MAX_WORDS, max_lines=2, placeholder=" ...")
+            words.text(0, row - 0.15, above, va="bottom", weight="bold", **small)
+            words.text(0, row - 0.11, "\n".join(lines), va="top", **small)
         draw(marks, rows)
     return chart
 
 
 def _ratios(ax: Axes, rows: Sequence[Claimed]) -> None:
     """Draw ratios on an axis that holds every interval and every edge of a band."""
-    ax.set_title("Ratios, with their 95 % interval")
+    ax.set_title("Ratios, with 95 % intervals")
     ax.set_xscale("log")
     known = [1.0]
     for one in rows:
@@ -134,7 +133,7 @@ def _ratios(ax: Axes, rows: Sequence[Claimed]) -> None:
 
 def _counts(ax: Axes, rows: Sequence[Claimed]) -> None:
     """Draw in how many of its runs each claim holds."""
-    ax.set_title("Counts and other numbers")
+    ax.set_title("Counts and other numbers, with 95 % intervals")
     ax.set_xlim(-0.08, 1.08)
     ax.barh(range(len(rows)), 0.12, 0.8, 0.94, facecolor=_BAND)
     ax.hlines(range(len(rows)), 0, 1, color=PALE, linewidth=1, zorder=1)

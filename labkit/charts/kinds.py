@@ -46,6 +46,6 @@ def plot(
     frame = stats.frame(records) if frame is None else frame
     if kind not in _SPECIAL:
         return bars(frame, kind, by)
-    rows = stats.by_label(frame, by)
+    rows = stats.by_label(frame, by, in_line=kind == "latency")
     arms = {label: [records[place] for place in of.index] for label, of in rows.items()}
     return latency(arms) if kind == "latency" else phases(arms, by)

@@ -13,6 +13,7 @@ from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
 from labkit import paths, stats
 from labkit.charts import axes, figure, style
+from labkit.charts.bar_chart import FLOOR, TIMES
 from labkit.errors import BadInput
 from labkit.record import guards
 from labkit.record.record import Record
@@ -47,15 +48,16 @@ def over_axis(
         raise refusal("x", x=x)
     if not axes.finite(list(frame[metric.name])):
         raise refusal("y", name=metric.name)
-    arms = stats.by_label(frame, by)
-    elsewhere = {} if reference is None else stats.by_label(reference, by)
+    arms = stats.by_label(frame, by, in_line=True)
+    elsewhere = {} if reference is None else stats.by_label(reference, by, in_line=True)
     trusts = [figure.trust(*arm) for arm in arms.items()]
     repeated = frame.groupby([x, *by], dropna=False).size().max() > 1
     notes = figure.judged(trusts, conditions, paths.sentence("lines") if repeated else "")
     notes += figure.doubts(stats.by_label(frame, list(dict.fromkeys([*by, x]))))
     title = f"{metric.label[0].upper()}{metric.label[1:]} over {x}"
-    ends = (_ends(label, rows, x, metric) for label, rows in arms.items())
-    chart = figure.Chart(title=title, parts=ends, height_in=5.2, notes=notes)
+    medians = {label: rows.groupby(x)[metric.name].median() for label, rows in arms.items()}
+    words = (_ends(label, of, metric) for label, of in medians.items())
+    chart = figure.Chart(title=title, parts=words, height_in=5.2, notes=notes)
     ax = chart.body.subplots()
     looks = {name: style.line(i) for i, name in enumerate(dict.fromkeys([*arms, *elsewhere]))}
     lines = [(one.marked, arms[one.label], looks[one.label]) for one in trusts]
@@ -73,14 +75,16 @@ def over_axis(
     log_from = _LOG_BOTH_FROM if log_x else _LOG_Y_FROM
     axes.scale(ax, "y", up, metric.title, log_from=log_from, most=7)
     ax.grid(color=style.PALE)
-    if len(lines) > 1:  # one line needs no name; the notes judge it
+    floor_s = frame.groupby(x)["floor_s"]
+    if metric.name in TIMES and floor_s.nunique().max() == 1:  # as all arms have the same
+        ax.plot(*zip(*floor_s.median().items(), strict=True), **{**FLOOR, "label": "floor"})
+    if len(ax.get_legend_handles_labels()[1]) > 1:  # one line needs no name; the notes judge it
         axes.legend_outside(ax)
     return chart
 
 
-def _ends(label: str, rows: pd.DataFrame, x: str, metric: stats.Metric) -> str:
+def _ends(label: str, medians: pd.Series[float], metric: stats.Metric) -> str:
     """Return the medians at both ends of an arm's line in words."""
-    medians = rows.groupby(x)[metric.name].median()
     ends = dict.fromkeys([medians.index[0], medians.index[-1]])
     texts = [f"{metric.format(medians[at])} at {axes.tick_text(at)}" for at in ends]
     return f"{label} {', '.join(texts)}"
@@ -115,7 +119,8 @@ def knee(
     title = "Throughput, latency and efficiency over the limit"
     trusts = [figure.trust(f"limit {n:,}", rows) for n, rows in frame.groupby("limit")]
     alt = f"{title}. {' '.join(notes) or 'No knee was found.'}"
-    says = figure.judged(trusts, conditions, paths.sentence("lines-knee"), more=notes)
+    how = paths.sentence("lines-knee")
+    says = [*notes[-1:], *figure.judged(trusts, conditions, how, more=notes[-2::-1])]
     height_in = len(_PANELS) * _PANEL_IN + 0.6
     chart = figure.Chart(title=title, alt=alt, height_in=height_in, notes=says)
     panels = list(chart.body.subplots(len(_PANELS), 1, sharex=True))
@@ -221,7 +226,7 @@ def latency(records_by_label: Mapping[str, Sequence[Record]]) -> figure.Chart:
     whole = range(1, int(furthest + 0.01) + 1)
     names = [f"{100 - 100 / 10**nines:.{max(nines - 2, 0)}f}" for nines in whole]
     ax.set_xticks([0, math.log10(2), *whole], ["0", "50", *names])
-    ax.set_xlim(0, max(furthest * 1.03, 0.5))
+    ax.set_xlim(0, max(furthest * 1.12, 0.5))
     ax.set_xlabel("percentile")
     every = [second for _, seconds in curves.values() for second in seconds]
     axes.scale(ax, "y", every, f"latency ({unit})", log_from=_LOG_LATENCY_FROM, most=7)

@@ -14,11 +14,10 @@ from typing import Any, Literal
 
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.lines import Line2D
 
-from labkit import paths, stats
+from labkit import stats
 from labkit.charts import axes, figure, style
-from labkit.charts.bar_chart import GROUP, Group, grouped, how_to_read
+from labkit.charts.bar_chart import Group, floor_legend, grouped, how_to_read
 from labkit.charts.style import MEASURED, Look, applied, legend, look
 from labkit.errors import BadInput
 
@@ -31,7 +30,6 @@ _BAR_IN, _THIN_BAR_IN = 0.36, 0.27
 # those of each scale get a row of panels of their own, and a note says how.
 
 _METRICS = ("process_peak_rss_bytes", "process_wall_s", "process_cpu_percent")
-_FLOOR: dict[str, Any] = paths.table("charts.toml")["floor"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,8 +121,7 @@ def triptych(
         lines.setdefault(f"scale {scales[source]}" if scales else "", {})[source] = one
     apart = len(lines) > 1
     legends = legend(looks.values())
-    if any(math.isfinite(row.median(looks, "floor_s")) for row in rows):
-        legends.append((Line2D([], [], **_FLOOR), _FLOOR["label"]))
+    legends += floor_legend(row.median(looks, "floor_s") for row in rows)
     why = f"On axes of their own, because the workload differs: {differs}" if apart else ""
     heights = [_BAR_IN * len(rows) * len(of_scale) + 1.25 for of_scale in lines.values()]
     words = [row.in_words(row.trust.label, _METRICS) for row in rows]
@@ -148,18 +145,10 @@ def _client_panel(
     for row in rows:
         label = row.trust.marked if is_here else row.trust.label
         left_out = row.values("left_out", metric.name) if is_here else ()
-        groups.append((label, [row.values(one, metric.name) for one in looks], left_out))
+        floors = [row.median(looks, "floor_s") for _ in looks if metric.name == "process_wall_s"]
+        groups.append((label, [row.values(one, metric.name) for one in looks], left_out, floors))
     grouped(ax, groups, list(looks.values()), metric, ticks=5)
     ax.set_title(metric.label)
-    if metric.name != "process_wall_s":
-        return
-    floors = [row.median(looks, "floor_s") for row in rows]
-    if all(math.isclose(floor, floors[0], rel_tol=1e-3) for floor in floors):
-        ax.axvline(floors[0], **_FLOOR)
-        return
-    for place, floor in enumerate(floors):
-        if math.isfinite(floor):
-            ax.plot([floor, floor], [place - GROUP / 2, place + GROUP / 2], **_FLOOR)
 
 
 # Throughput: panels of programs, a group a size, a colour a variant.
@@ -208,7 +197,7 @@ def throughput(
             values = [
                 of[bar].values(source, name) if bar in of else [] for bar, source in looks[panel]
             ]
-            shown.append((figure.Trust(label=label, verdict=verdict).marked, values, ()))
+            shown.append((figure.Trust(label=label, verdict=verdict).marked, values, (), ()))
         grouped(ax, shown, list(looks[panel].values()), _THOUSANDS, ticks=4)
         ax.set_title(panel)
     for ax in drawn.flat[len(panels) :]:
@@ -218,8 +207,10 @@ def throughput(
 
 def _notes(rows: Sequence[Row], conditions: str, why: str = "") -> list[str]:
     """Return the notes of a chart of these rows; `why` is one by itself."""
-    notes = figure.sentences(conditions, how_to_read(max(len(row.repeats) for row in rows)))
-    return [*notes, *figure.sentences(why), *figure.verdicts(row.trust for row in rows)]
+    what, *more = conditions.splitlines() or [""]
+    how = how_to_read(max(len(row.repeats) for row in rows))
+    judged = figure.judged((row.trust for row in rows), what, how)
+    return [*judged, *figure.sentences(why), *figure.sentences("\n".join(more))]
 
 
 def _panels(heights: Sequence[float], across: int, **says: Any) -> tuple[figure.Chart, Any]:

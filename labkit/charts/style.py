@@ -19,6 +19,8 @@ from matplotlib.artist import Artist
 from matplotlib.patches import Patch
 from matplotlib.style import context
 
+from labkit import paths
+
 _STYLE = Path(__file__).with_name("labkit.mplstyle")
 _SETTINGS: dict[str, Any] = dict(rc_params_from_file(_STYLE, use_default_template=False).items())
 FONT_PT = int(_SETTINGS["font.size"])
@@ -86,8 +88,13 @@ def line(index: int) -> dict[str, Any]:
     }
 
 
-# Of ink on a page of any colour: a contrast of 4.35 to white and to JupyterLab's dark alike.
-GREY = 0x79 / 0xFF
+# Of ink on a page of any colour: a contrast of 4.5 to white and to black, but to no dark grey, as
+# JupyterLab's dark is (4.2). So a picture has a ground there: the page's colour times itself, which
+# is white on white, and next to black on dark.
+GREY = 0x76 / 0xFF
+GROUND: str = paths.table("charts.toml")["ground"]
+# The same for the output before one with notes.
+STYLE = f"<style>.jp-OutputArea-child:has(+ * .labkit-notes) img{{{GROUND}}}</style>"
 _COLOURED, _BLACK = 0.1, 0.02
 
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby, zip_longest
+from typing import Any
 
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
@@ -13,6 +14,7 @@ from matplotlib.lines import Line2D
 
 from labkit import paths, stats
 from labkit.charts import axes, figure, style
+from labkit.charts.bar_chart import FLOOR
 from labkit.errors import BadInput
 from labkit.profiler.callgraph import LEAST, MAX_DEPTH, CallGraph
 from labkit.record.record import Record, Timeline
@@ -21,9 +23,8 @@ from labkit.spec.delays import parse_stages
 from labkit.spec.validation import refusal
 
 _PANEL_IN = 1.4
-_MAX_MESSAGES = 4
 # How many letters of the names of stages fit beside each other, or of a program in a line.
-_STAGE_LETTERS = 90
+_STAGE_LETTERS = 80
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,13 +73,12 @@ def timeline(record: Record) -> figure.Chart:
     listed = [one for one in _PANELS if one.is_known(data) or not (program or one.optional)]
     peaks = ", ".join(panel.peaks(data) for panel in listed)
     messages = [f"{note.code}: {note.message}" for note in record.warnings]
-    more = len(messages) - _MAX_MESSAGES
     trusted = figure.verdicts([figure.Trust(label=record.id, verdict=record.verdict)])
     chart = figure.Chart(
         title=title,
         alt=f"Timeline of {title}, {data.t_s[-1]:.3g} s. {peaks}.",
         height_in=_PANEL_IN * len(listed) + 1,
-        notes=[*trusted, *messages[:_MAX_MESSAGES], *([f"and {more} more"] if more > 0 else [])],
+        notes=[*trusted, *dict.fromkeys(messages)],
     )
     panels = list(chart.body.subplots(len(listed), 1, sharex=True, squeeze=False)[:, 0])
     workload = record.trial.get("workload", {})
@@ -87,9 +87,10 @@ def timeline(record: Record) -> figure.Chart:
     for ax, panel in zip(panels, listed, strict=True):
         for (label, column), colour in zip(panel.lines.items(), style.PALETTE, strict=False):
             values = getattr(data, column)
-            if axes.finite(values):
+            if known := axes.finite(values):
                 shown = [math.nan if v is None else v * panel.scale for v in values]
-                ax.plot(data.t_s, shown, color=colour, label=label, linewidth=1.8)
+                says = f"{label}, at most {stats.number(max(known) * panel.scale)}"
+                ax.plot(data.t_s, shown, color=colour, label=says, linewidth=1.8)
         ax.set_ylabel(f"{panel.label}\n{panel.unit}")
         axes.linear(ax.yaxis, most=4)
         ax.grid(color=style.PALE)
@@ -98,8 +99,10 @@ def timeline(record: Record) -> figure.Chart:
             continue
         if panel.label == "in flight" and limit:
             ax.axhline(limit, color=style.INK, linestyle=":", label=f"limit {limit:,}")
-        if len(ax.lines) > 1:
-            axes.legend_outside(ax)
+        if record.floor_s:
+            name = "floor" if panel.label == "completed" else "_floor"
+            ax.axvline(record.floor_s, **{**FLOOR, "label": name})
+        axes.legend_outside(ax)
         axes.from_zero(ax)
     at_s, above = 0.0, panels[0].get_xaxis_transform()
     stages = zip_longest(parse_stages(staged) if staged else (), record.stages)
@@ -139,7 +142,9 @@ def memory_over_time(records: Mapping[str, Record]) -> figure.Chart:
         parts=peaks,
         height_in=4.4,
         notes=figure.verdicts(trusts),
-        legend=[(line, label[:_STAGE_LETTERS]) for label, line in lines.items()],
+        legend=[
+            (line, peak[-_STAGE_LETTERS:]) for line, peak in zip(lines.values(), peaks, strict=True)
+        ],
     )
     ax = chart.body.subplots()
     for line in lines.values():
@@ -153,8 +158,7 @@ def memory_over_time(records: Mapping[str, Record]) -> figure.Chart:
 
 # Where requests spent their time: bars of one phase behind the other.
 
-_PHASES = {name: style.Look(**row) for name, row in _TABLES["phases"].items()}
-_DARK = ("send", "read", "release")
+PHASES_LOOKS = {name: style.Look(**row) for name, row in _TABLES["phases"].items()}
 # Requests in each panel of a waterfall.
 _MAX_FIRST, _MAX_LATER = 20, 14
 _ROW_IN, _BAR_IN = 0.24, 0.55
@@ -172,10 +176,10 @@ def _stack(
     at_ms = start_s * 1e3
     for phase, seconds in zip(PHASES, spent_s, strict=True):
         took_ms = seconds * 1e3
-        ax.barh(row, took_ms, 0.74, at_ms, **_PHASES[phase].fill)
+        ax.barh(row, took_ms, 0.74, at_ms, **PHASES_LOOKS[phase].fill)
         if seconds >= labelled_s:
-            ink, text = "white" if phase in _DARK else style.ON_FILL, stats.number(took_ms)
-            ax.text(at_ms + took_ms / 2, row, text, ha="center", va="center", color=ink)
+            middle, text = at_ms + took_ms / 2, stats.number(took_ms)
+            ax.text(middle, row, text, ha="center", va="center", color=style.ON_FILL)
         at_ms += took_ms
     return at_ms
 
@@ -188,7 +192,7 @@ def _in_words(label: str, spent_s: Sequence[float]) -> str:
 def _legend(rows: Iterable[Sequence[float]]) -> list[tuple[Artist, str]]:
     """Return the colours of those phases in which any of the rows spent time."""
     columns = zip(PHASES, zip(*rows, strict=True), strict=True)
-    return style.legend(_PHASES[phase] for phase, column in columns if any(column))
+    return style.legend(PHASES_LOOKS[phase] for phase, column in columns if any(column))
 
 
 @style.applied()
@@ -218,12 +222,13 @@ def waterfall(record: Record) -> figure.Chart:
     for ax, (rows, title, label) in zip(panels, (of_first, of_later), strict=False):
         for row, one in enumerate(rows):
             end_ms = _stack(ax, row, one.began_s if rows is first else 0.0, one.spent_s)
+            axes.beside(ax, end_ms, row, stats.number(1e3 * sum(one.spent_s)))
             if one.failed:
                 ax.plot([end_ms], [row], marker="X", color=style.INK, mec="white", markersize=11)
         axes.rows(ax, [f"{one.item:,}" + ("" if one.reused else " \N{BULLET}") for one in rows])
         axes.linear(ax.xaxis, most=10)
         ax.set(title=title, xlabel=label, ylabel="item")
-        ax.set_xlim(left=0)
+        ax.set_xlim(0, 1.08 * ax.dataLim.x1)
     return chart
 
 
@@ -271,10 +276,10 @@ def phases(
 
 _BLOCK_IN = 0.34
 # How many letters fit into the whole width, at this size.
-_LETTERS = 160
-_LETTERS_PT = 9
-_COROUTINE = style.Look(label="coroutine", face=style.BLUE)
-_FUNCTION = style.Look(label="plain function", face="#F2D7A0")
+_LETTERS = 105
+_LETTERS_PT = 12
+COROUTINE = style.Look(label="coroutine", face=style.SKY)
+FUNCTION = style.Look(label="plain function", face="#F2D7A0")
 
 
 @style.applied()
@@ -296,10 +301,10 @@ def flame(graph: CallGraph, title: str) -> figure.Chart:
         alt=f"{title}, by the clock {graph.clock}. Own time: {'; '.join(shares)}.",
         height_in=_BLOCK_IN * depths + 1.5,
         notes=[paths.sentence(f"flame-{graph.clock}"), paths.sentence("flame")],
-        legend=style.legend([_COROUTINE, _FUNCTION]),
+        legend=style.legend([COROUTINE, FUNCTION]),
     )
     what = "time of tasks (s)" if graph.clock == "wall" else "time on the CPU (s)"
-    looks = (_FUNCTION, _COROUTINE)
+    looks = (FUNCTION, COROUTINE)
     drawn = [
         (one.function.name, looks[one.function.coroutine], one.depth, one.start_s, one.took_s)
         for one in blocks
@@ -323,7 +328,7 @@ def allocations(stacks: Mapping[str, int], rows: Timeline, title: str) -> figure
             size = sum(size for _, size in group)
             if len(path) > depth and size >= LEAST * whole:
                 name = path[-1].partition(" ")[0]
-                blocks.append((name, _FUNCTION, depth, at / 1e6, size / 1e6))
+                blocks.append((name, FUNCTION, depth, at / 1e6, size / 1e6))
             at += size
     if not blocks:
         raise BadInput("there is nothing to draw: the strategy allocated nothing")
@@ -332,13 +337,14 @@ def allocations(stacks: Mapping[str, int], rows: Timeline, title: str) -> figure
         title=title,
         alt=f"{title}: {whole / 1e6:.1f} MB at the peak, RSS over time and a flame graph of it.",
         height_in=sum(heights) + 2,
-        notes=[paths.sentence("flame-memory")],
+        notes=[paths.sentence("flame-memory"), paths.sentence("flame")],
     )
     above, ax = chart.body.subplots(2, 1, height_ratios=heights)
     shown = [math.nan if v is None else v / 1e6 for v in rows.client_rss_bytes]
     above.plot(rows.t_s, shown, color=style.PALETTE[0], linewidth=1.8)
     above.set_ylabel("RSS (MB)")
     above.set_xlabel("seconds since the strategy was started")
+    above.set_xlim(left=0)
     axes.from_zero(above)
     _draw(ax, blocks, whole / 1e6, "in use at the peak (MB)")
     return chart
@@ -349,11 +355,11 @@ def _draw(
 ) -> None:
     """Draw blocks of a flame chart: name, look, depth, start and width of each."""
     for name, look, depth, start, width in blocks:
-        ink = "white" if look is _COROUTINE else style.ON_FILL
         lined = {**look.fill, "edgecolor": "white", "linewidth": 0.8}
         ax.barh(depth, width, 0.92, start, **lined)
         letters = fitted(name, int(_LETTERS * width / whole) - 2)
-        axes.beside(ax, start, depth, letters, 4, fontsize=_LETTERS_PT, color=ink)
+        on_fill: Mapping[str, Any] = {"color": style.ON_FILL, "path_effects": []}
+        axes.beside(ax, start, depth, letters, 4, fontsize=_LETTERS_PT, **on_fill)
     ax.set_xlim(0, whole)
     ax.set_ylim(max(depth for _, _, depth, *_ in blocks) + 0.5, -0.5)
     ax.set_yticks([])

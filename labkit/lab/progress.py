@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, cast
 
-from labkit.escaping import brief, visible
+from labkit.escaping import arm_label, brief, visible
 from labkit.launch.launcher import Progress
 from labkit.record.record import Record
 from labkit.spec.plan import Step
@@ -164,8 +164,7 @@ def is_live() -> bool:
 
 def step_label(step: Step) -> str:
     """Return the settings that name the arm of `step`, else its strategy."""
-    arm = ", ".join(f"{name}={value}" for name, value in step.axes.items())
-    return arm or step.trial.program or step.trial.strategy
+    return arm_label(step.axes, in_line=True) or step.trial.program or step.trial.strategy
 
 
 def describe(progress: Progress) -> str:

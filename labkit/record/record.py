@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from labkit.escaping import brief, escape, visible
+from labkit.escaping import arm_label, escape, visible
 from labkit.record.requests import Arrivals, Latency, Lateness, Phases, Received, Staged, Warmup
 
 SCHEMA_VERSION = 1
@@ -382,7 +382,7 @@ class Record(Measurement, frozen=True, kw_only=True):
     @property
     def says(self) -> str:
         """Return one line: what ran, what was answered and when, and how far to trust it."""
-        arm = ", ".join(f"{name}={brief(str(value))}" for name, value in self.axes.items())
+        arm = arm_label(self.axes, in_line=True)
         took = f"{self.wall_s:.2f} s" if self.wall_s is not None else "no answer"
         codes = ", ".join(dict.fromkeys(note.code for note in self.warnings))
         trust = f"{self.verdict} ({codes})" if codes else self.verdict

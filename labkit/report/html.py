@@ -164,7 +164,10 @@ def picture(draw: Callable[[], charts.Chart]) -> str:
     if not image:
         return sentences([chart.alt])
     alt, data = escape(chart.alt), base64.b64encode(image).decode("ascii")
-    return f'<p><img alt="{alt}" width="{width}" src="data:image/png;base64,{data}"></p>'
+    from labkit.charts.style import GROUND  # with matplotlib, which is here by now
+
+    shown = f'alt="{alt}" width="{width}" style="{GROUND}" src="data:image/png;base64,{data}"'
+    return f"<p><img {shown}></p>{chart.below}"
 
 
 def figure(chart: charts.Chart, caption: str = "") -> str:

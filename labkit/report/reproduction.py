@@ -113,9 +113,9 @@ class Reproduction(FileStudy):
         return f"{super().measured_on()} The software of then: {python}, {packages}."
 
     def conditions(self) -> str:
-        """Return what a chart of it says: how it was measured, what it leaves out, its scale."""
+        """Return what a chart of it says: its scale, what it leaves out, how it was measured."""
         about = f"Scale {self.scale}: {self.file.scale(self.scale).about}"
-        return "\n".join([self.measured_on(), *self.omissions(), about])
+        return "\n".join([about, *self.omissions(), self.measured_on()])
 
     def _shown(self) -> list[Table]:
         return [*super()._shown(), self.verdict_table()]
@@ -137,9 +137,9 @@ class Reproduction(FileStudy):
             return super().plot(str(kind))
         source = next(iter(self.file.sources.values()), None)
         hidden = [arm.id for arm in self.file.arms if not arm.chart]
-        there = f"Reference machine: {reference.conditions()}\n" if reference else ""
+        there = f"\nReference machine: {reference.conditions()}" if reference else ""
         named: dict[str, Any] = {"title": self.file.title, "year": getattr(source, "year", None)}
-        named["conditions"] = there + self.conditions()
+        named["conditions"] = self.conditions() + there
         frame = self._frame
         shown = frame[~frame[ARM].str.removesuffix(THEN).isin(hidden)]
         is_then = shown[ARM].str.endswith(THEN)

@@ -4,12 +4,12 @@ from pandas import DataFrame as DataFrame
 from pandas import Series as Series
 from pandas import concat as concat
 
+from labkit.escaping import arm_label as arm_label
 from labkit.record.index import DESCRIPTION as DESCRIPTION
 from labkit.stats.comparisons import Against as Against
 from labkit.stats.comparisons import Comparison as Comparison
 from labkit.stats.comparisons import compare as compare
 from labkit.stats.frames import VERDICTS as VERDICTS
-from labkit.stats.frames import arm_label as arm_label
 from labkit.stats.frames import arms as arms
 from labkit.stats.frames import by_axis as by_axis
 from labkit.stats.frames import by_label as by_label

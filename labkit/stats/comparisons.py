@@ -174,8 +174,8 @@ def compare_pairs(
     """
     # A record that is not valid may count by its memory: which count is decided here alone.
     frame, pairs = frame.copy(), list(pairs)
-    arms = {frames.arm_label(one): one for pair in pairs for one in pair}
-    among = len(metrics) * len({frozenset(map(frames.arm_label, pair)) for pair in pairs})
+    arms = {stats.arm_label(one): one for pair in pairs for one in pair}
+    among = len(metrics) * len({frozenset(map(stats.arm_label, pair)) for pair in pairs})
     found: dict[tuple[int, str], Against] = {}
     for name in metrics:
         doubts = [doubt(record, name) for record in records]
@@ -184,7 +184,7 @@ def compare_pairs(
         blocks = {arm: frames.by_block(frame, name, settings) for arm, settings in arms.items()}
         family = Family.of(among, [*blocks.values()])
         for n, (of, to) in enumerate(pairs):
-            both = frames.paired(blocks[frames.arm_label(of)], blocks[frames.arm_label(to)])
+            both = frames.paired(blocks[stats.arm_label(of)], blocks[stats.arm_label(to)])
             one = compare(*both, family=family)
             if one.ratio is None and why:
                 one = msgspec.structs.replace(one, reason=f"{one.reason}: {why}")

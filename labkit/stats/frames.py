@@ -17,7 +17,7 @@ import msgspec
 
 from labkit import stats
 from labkit.errors import BadInput
-from labkit.escaping import visible
+from labkit.escaping import arm_label
 from labkit.record.codes import CODES
 from labkit.record.index import DESCRIPTION, Index, describe, flat
 from labkit.record.record import Record, Verdict
@@ -150,28 +150,17 @@ def counted(frame: stats.DataFrame, by: Sequence[str]) -> stats.DataFrame:
     return frame[is_good | ~is_good.groupby([frame[name] for name in by]).transform("any")]
 
 
-def by_label(frame: stats.DataFrame, by: Sequence[str]) -> dict[str, stats.DataFrame]:
+def by_label(
+    frame: stats.DataFrame, by: Sequence[str], *, in_line: bool = False
+) -> dict[str, stats.DataFrame]:
     """Return the rows of each arm under its `arm_label`, in order of first appearance."""
-    return {arm_label(settings): rows for settings, rows in arms(frame, by)}
+    labels = ((arm_label(one, in_line=in_line) or "all", rows) for one, rows in arms(frame, by))
+    return dict(labels)
 
 
 def _check_columns(frame: stats.DataFrame, names: Iterable[str]) -> None:
     for name in names:
         validation.check_known("a column to group by", name, map(str, frame.columns))
-
-
-def arm_label(settings: Mapping[str, Any]) -> str:
-    """Return the settings of an arm as one short text: words alone, other values with names."""
-    words = []
-    for name, value in settings.items():
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        if isinstance(value, str):
-            words.append(value)
-        elif is_number and len(settings) == 1:
-            words.append(f"{value:,}")
-        else:
-            words.append(f"{name} {str(value).lower()}")
-    return visible(", ".join(words), lines=False) or "all"
 
 
 def short(frame: stats.DataFrame, by: Sequence[str]) -> stats.DataFrame:
