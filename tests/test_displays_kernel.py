@@ -119,7 +119,7 @@ def test_stop_keeps_the_trials_that_were_finished(lab: Kernel) -> None:
     seed = next(seed for seed, steps in orders.items() if steps[0].axes["delay"] == "0")
     varied = f"delay=['0', '60'], repeats=1, seed={seed}"
     sentence = stopped(
-        lab, f"await lab.compare(lab.Trial(requests=20, limit=1), {varied})", "delay=60"
+        lab, f"await lab.compare(lab.Trial(requests=20, limit=1), {varied})", "delay 60"
     )
 
     assert sentence.startswith("interrupted: 1 of 2 trials was finished and stored; lab.load(")

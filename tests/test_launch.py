@@ -489,7 +489,8 @@ async def test_a_remote_host_is_sent_no_more_than_the_caps_whatever_a_strategy_d
         assert server.stats()["max_in_flight"] <= MAX_REMOTE_LIMIT
 
     assert record.counts.sent == record.counts.ok == requests
-    assert (record.wall_s or 0.0) >= (requests - 1) / MAX_REMOTE_RPS
+    # The first may have been sent a little late.
+    assert (record.wall_s or 0.0) >= 0.9 * (requests - 1) / MAX_REMOTE_RPS
 
 
 async def test_where_nobody_listens_all_fail_and_nothing_is_lost() -> None:

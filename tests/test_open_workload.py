@@ -219,7 +219,7 @@ async def test_a_rate_in_stages_is_kept_in_each_and_ends_by_the_clock(tmp_path: 
     assert (counts.planned, counts.conserved, counts.failed) == (80 + 160, True, {})
     assert 0 < counts.cancelled <= counts.planned - counts.ok
     assert not {"cancelled", "not-sent", "ended-early"} & {note.code for note in run.warnings}
-    assert run.wall_s >= 0.99
+    assert run.wall_s >= 0.95  # from the first send, which may be a little late
     assert run.efficiency is None
     assert f"stages of the rate: {stages}, at most 100 at a time" in run.text()
     assert [(one.name, one.due) for one in run.stages] == [("low", 80), ("", 0), ("climb", 160)]

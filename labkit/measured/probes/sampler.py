@@ -224,9 +224,10 @@ def to_timeline(
         columns[f"{side}_cpu_percent"] = [*[None][: len(rows)], *found]
     for name, digits in (("t_s", 4), ("loop_lag_s", 6)):
         columns[name] = [round(value, digits) for value in columns[name]]
-    ends, of_parts = [end_s for end_s, _ in parts], histogram.of_parts([of for _, of in parts])
+    # Rounded as the rows are: the last one is a little before the end of the last part.
+    ends = [round(end_s, 4) for end_s, _ in parts]
+    of_parts = histogram.of_parts([of for _, of in parts])
     for name in ("p50", "p90", "p99") if parts else ():
         each = [None if one is None else float(f"{getattr(one, name):.3g}") for one in of_parts]
-        # The last row comes with the end of the last part, a little before it.
         columns[f"latency_{name}_s"] = [each[bisect_left(ends, t_s)] for t_s in columns["t_s"]]
     return Timeline(**columns)
