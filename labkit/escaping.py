@@ -59,7 +59,7 @@ def arm_label(settings: Mapping[str, Any], *, in_line: bool = False) -> str:
     for name, value in settings.items():
         if isinstance(value, bool):
             word = f"{'' if value else 'not '}{name.rpartition('.')[2].replace('_', ' ')}"
-        elif isinstance(value, str):
+        elif isinstance(value, str) and not value[:1].isdigit():
             word = brief(value) if in_line else value
         else:
             word = f"{value:,}" if isinstance(value, int | float) else str(value).lower()
