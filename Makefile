@@ -43,8 +43,8 @@ setup: $(READY) ## install labkit and all it needs into .venv, as locked
 reproduce: $(READY) ## run the published benchmark again; SCALE=smoke|workshop|paper
 	$(BIN)/labkit reproduce garcia-2018 --scale $(SCALE) --out $(OUT)
 
-# Of each STUDY a file is written when all its runs are there. For a quiet machine: README has how
-# long it takes.
+# Of each STUDY a file is written when all its runs are there. For a quiet machine: docs/guide.md
+# has how long it takes.
 reference: SCALE = workshop
 reference: $(READY) ## measure the stored references anew; STUDY=garcia-2018 SCALE=workshop
 	mkdir -p $(REFERENCES)
