@@ -18,7 +18,7 @@ from yarl import URL
 
 from labkit.measured.http_framing import check_body
 from labkit.measured.transports import client, tracing
-from labkit.measured.transports.client import BadStatus, Destination, Fetch, TransportClient
+from labkit.measured.transports.client import Destination, Fetch, TransportClient
 from labkit.measured.transports.responses import Answer
 from labkit.record.requests import Received
 from labkit.spec.requests import Request
@@ -48,8 +48,7 @@ class Aiohttp(TransportClient[AiohttpTransport]):
             url = split._replace(netloc=f"{NAME}{port}").geturl()
             self._resolver = KnownAddresses([split.hostname or ""], settings.resolve_s)
         self._tls = client.tls_context(url, settings.ca, settings.verify)
-        self._url, self._calls = url, to.calls
-        self._asked = to.calls.prepared(lambda one: _arguments(url, one))
+        self._url = url
         self.tracer = tracing.Tracer() if settings.trace else None
         self._events = [] if self.tracer is None else [tracing.events(self.tracer)]
         self._effective: dict[str, Any] = {}
@@ -116,24 +115,15 @@ class Aiohttp(TransportClient[AiohttpTransport]):
         return session
 
     def _fetch_in(self, session: aiohttp.ClientSession) -> Callable[[int], Awaitable[Answer]]:
-        asked, calls, url, read = self._asked, self._calls, self._url, self._reader()
-        ok, begin = calls.at_once, partial(session.request, allow_redirects=False)
+        begin, read = partial(session.request, allow_redirects=False), self._reader()
 
-        async def send(method: str, url: URL, more: dict[str, Any]) -> Answer:
+        async def send(asked: Arguments) -> Answer:
+            method, url, more = asked
             async with begin(method, url, **more) as response:
-                answer = Answer(response.status, await read(response), response.raw_headers)
-                if response.status not in ok:
-                    raise BadStatus(response.status, answer)
-            # Leaving the block releases the response: what was not read is not waited for.
-            return answer
+                # Leaving the block releases the response: what was not read is not waited for.
+                return Answer(response.status, await read(response), response.raw_headers)
 
-        async def fetch(item: int) -> Answer:
-            try:
-                return await send(*asked(item))
-            except BadStatus as refused:
-                return await calls.settled(url, item, refused, _arguments, lambda one: send(*one))
-
-        return fetch
+        return self.to.calls.fetching(self._url, _arguments, send)
 
     def _reader(self) -> Callable[[aiohttp.ClientResponse], Awaitable[bytes]]:
         """Return what reads a body, once and for all: as a whole, in chunks, or not at all."""

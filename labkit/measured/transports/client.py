@@ -111,36 +111,49 @@ class Calls(NamedTuple):
     def _index(self, item: int) -> int:
         return self.picks[item % len(self.picks)] if self.picks else item % len(self.requests)
 
+    def fetching(
+        self,
+        url: str,
+        prepare: Callable[[str, Request], Callable[[int], Made]],
+        send: Callable[[Made], Awaitable[Answer]],
+    ) -> Callable[[int], Awaitable[Answer]]:
+        """Return `fetch` of a client that sends by `send` what `prepare` makes of URL and request.
+
+        Whatever its status is, `send` returns the answer.
+        """
+        asked, ok = self.prepared(partial(prepare, url)), self.at_once
+
+        async def fetch(item: int) -> Answer:
+            answer = await send(asked(item))
+            if answer.status in ok:
+                return answer
+            return await self.settled(url, item, answer, prepare, send)
+
+        return fetch
+
     async def settled(
         self,
         url: str,
         item: int,
-        refused: BadStatus,
+        answer: Answer,
         prepare: Callable[[str, Request], Callable[[int], Made]],
         send: Callable[[Made], Awaitable[Answer]],
     ) -> Answer:
-        """Return the answer to which redirects lead; raise what is no success.
-
-        `send` gets the answer to what `prepare` makes of the URL of a host and a request.
+        """Return the answer to which redirects lead; raise `BadStatus` where it is no success.
 
         They are followed as browsers and aiohttp do it, but never to another host: what a trial may
-        call was checked before it began.
+        call was checked before it began. `prepare` and `send` are as of `fetching`.
         """
-        request = self.requests[self._index(item)].at(item)
+        request, followed = self.requests[self._index(item)].at(item), 0
         at, origin = whole_url(url, request.path), "{0.scheme}://{0.netloc}".format(urlsplit(url))
-        for _ in range(MAX_REDIRECTS):
-            answer = refused.answer
-            location = answer.headers.get("Location") if answer is not None else None
-            if not self.follows or refused.status not in REDIRECTS or location is None:
-                if answer is not None and refused.status in self.ok:
-                    return answer
-                raise refused
-            request, at = redirected(request, at, refused.status, location)
-            try:
-                return await send(prepare(origin, request)(item))
-            except BadStatus as error:
-                refused = error
-        raise BadRedirect(f"more than {MAX_REDIRECTS} redirects, the last of them to {at[:200]!r}")
+        while self.follows and answer.status in REDIRECTS and "Location" in answer.headers:
+            if followed == MAX_REDIRECTS:
+                raise BadRedirect(f"more than {followed} redirects, the last to {at[:200]!r}")
+            request, at = redirected(request, at, answer.status, answer.headers["Location"])
+            answer, followed = await send(prepare(origin, request)(item)), followed + 1
+        if answer.status not in self.ok:
+            raise BadStatus(answer.status, answer)
+        return answer
 
 
 def redirected(request: Request, at: str, status: int, location: str) -> tuple[Request, str]:
@@ -321,6 +334,9 @@ class OwnClient(TransportClient[OwnSettings]):
 class OneAtATime(OwnClient[OwnSettings]):
     """A client whose connections carry one request each; where they are limited, the rest wait."""
 
+    # Makes one request and returns its answer.
+    fetch: Fetch
+
     def fetcher(self) -> Fetch:
         """Return `fetch`, in turn where connections are limited."""
         if not self.settings.connections:
@@ -333,10 +349,6 @@ class OneAtATime(OwnClient[OwnSettings]):
 
         return fetch_in_turn
 
-    @abstractmethod
-    async def fetch(self, item: int) -> object:
-        """Make one request and return its answer."""
-
 
 class HttpClient(OwnClient[HttpSettings]):
     """A client that speaks HTTP/1.1; its connections share the heads of responses they know."""
@@ -346,7 +358,6 @@ class HttpClient(OwnClient[HttpSettings]):
         context = tls_context(to.url, settings.ca, settings.verify)
         name = urlsplit(to.url).hostname
         self.tls: dict[str, Any] = {"ssl": context, "server_hostname": name} if context else {}
-        self.request = to.calls.prepared(lambda one: request_template(to.url, one))
         self.ok = to.calls.at_once
         has_heads = any(one.method == "HEAD" for one in to.calls.requests)
         kind = responses.HeadReader if has_heads else ResponseReader
@@ -360,14 +371,9 @@ class HttpClient(OwnClient[HttpSettings]):
         """Return the settings in force, how many connections were opened, and the parser."""
         return super().effective | {"httptools": httptools.__version__}
 
-    async def settled(self, item: int, refused: BadStatus) -> Answer:
-        """Return the answer to which redirects lead; raise `refused` where it is none."""
-        calls, url = self.to.calls, self.to.url
-        return await calls.settled(url, item, refused, request_template, self.send)
-
     @abstractmethod
     async def send(self, data: bytes) -> Answer:
-        """Send a request and return its answer, or raise `BadStatus`."""
+        """Send a request and return its answer, whatever its status is."""
 
 
 def url_template(url: str, path: str) -> Callable[[int], str]:

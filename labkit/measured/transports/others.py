@@ -2,7 +2,7 @@
 
 Only the library that the trial names is imported. Each is used as its own documents show it, with
 one client for all calls, but for what every transport does alike: it sends what the item asks for,
-follows redirects on the target's host alone (`Calls.settled`), and reads no more than a ceiling.
+follows redirects on the target's host alone (`Calls.fetching`), and reads no more than a ceiling.
 """
 
 from __future__ import annotations
@@ -123,24 +123,10 @@ class Library(client.TransportClient[LibraryTransport]):
 
     async def open(self) -> client.Fetch:
         """Open the library's client; return what a strategy calls for each item."""
-        kind, calls, url = self.settings.kind, self.to.calls, self.to.url
+        kind = self.settings.kind
         opened = _OPENERS.get(kind, _httpx)(import_module(kind), self.settings, self.to)
         send: Send = await self.stack.enter_async_context(opened)
-        asked, ok = calls.prepared(partial(client.call_template, url)), calls.at_once
-
-        async def ask(call: tuple[str, Request]) -> Answer:
-            answer = await send(call)
-            if answer.status not in ok:
-                raise client.BadStatus(answer.status, answer)
-            return answer
-
-        async def fetch(item: int) -> Answer:
-            try:
-                return await ask(asked(item))
-            except client.BadStatus as refused:
-                return await calls.settled(url, item, refused, client.call_template, ask)
-
-        return fetch
+        return self.to.calls.fetching(self.to.url, client.call_template, send)
 
 
 async def _read(response: Any, pieces: AsyncIterable[bytes], most: int | None) -> Answer:

@@ -13,7 +13,7 @@ from typing import Any
 
 from labkit.measured.http_framing import BadMessage
 from labkit.measured.transports import client
-from labkit.measured.transports.client import BadStatus, Destination, HttpClient, OneAtATime
+from labkit.measured.transports.client import Destination, HttpClient, OneAtATime
 from labkit.measured.transports.responses import Answer, ResponseHead
 from labkit.spec.transports import StreamsTransport
 
@@ -25,6 +25,7 @@ class Streams(HttpClient[StreamsTransport], OneAtATime[StreamsTransport]):
         super().__init__(settings, to)
         self._idle: list[StreamConnection] = []
         self._busy: dict[StreamConnection, None] = {}
+        self.fetch = to.calls.fetching(to.url, client.request_template, self.send)
 
     def pending(self) -> list[tuple[StreamConnection, int]]:
         """Return the connections that wait for an answer, each with the number of its request."""
@@ -34,15 +35,8 @@ class Streams(HttpClient[StreamsTransport], OneAtATime[StreamsTransport]):
         """Fail what has waited too long, with its connection."""
         pending[0].expire()
 
-    async def fetch(self, item: int) -> Answer:
-        """Make one request and return its answer."""
-        try:
-            return await self.send(self.request(item))
-        except BadStatus as refused:
-            return await self.settled(item, refused)
-
     async def send(self, data: bytes) -> Answer:
-        """Send a request and return its answer."""
+        """Send a request and return its answer, whatever its status is."""
         while self._idle:
             connection = self._idle.pop()
             if connection.usable:
@@ -65,10 +59,7 @@ class Streams(HttpClient[StreamsTransport], OneAtATime[StreamsTransport]):
             self._idle.append(connection)
         else:
             connection.abort()
-        answer = Answer(head.status, body, head.fields)
-        if head.status not in self.ok:
-            raise BadStatus(head.status, answer)
-        return answer
+        return Answer(head.status, body, head.fields)
 
 
 class StreamConnection:

@@ -34,11 +34,13 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
 from itertools import chain
 from typing import Any, cast
 
 from labkit.measured.http_framing import BadMessage
-from labkit.measured.transports.client import BadStatus, Destination, Fetch, HttpClient, Unanswered
+from labkit.measured.transports import client
+from labkit.measured.transports.client import Destination, Fetch, HttpClient, Unanswered
 from labkit.measured.transports.responses import Answer, ResponseHead
 from labkit.spec.transports import WireTransport
 
@@ -56,7 +58,7 @@ class Wire(HttpClient[WireTransport]):
 
     def fetcher(self) -> Fetch:
         """Return what a strategy calls for each item."""
-        return self._fetcher(self.request)
+        return self._fetcher(self.to.calls.prepared(partial(client.request_template, self.to.url)))
 
     def _fetcher(self, request: Callable[[int], bytes]) -> Callable[[Any], Awaitable[object]]:
         ready, new_waiter, loop = self.ready, asyncio.Future, asyncio.get_running_loop()
@@ -78,13 +80,15 @@ class Wire(HttpClient[WireTransport]):
         return fetch
 
     async def send(self, data: bytes) -> Answer:
-        """Send a request and return its answer, wherever that leads."""
+        """Send a request and return its answer, whatever its status is."""
         return cast(Answer, await self._fetcher(lambda _: data)(None))
 
-    async def follow(self, waiter: Waiter, item: int, refused: BadStatus) -> None:
+    async def follow(self, waiter: Waiter, item: int, answer: Answer) -> None:
         """Give a request the answer to which redirects lead, or what failed on the way."""
+        calls, url = self.to.calls, self.to.url
         try:
-            waiter.set_result(await self.settled(item, refused))
+            found = await calls.settled(url, item, answer, client.request_template, self.send)
+            waiter.set_result(found)
         except BaseException as error:  # noqa: BLE001  # whatever it is, its caller gets it
             if not waiter.done():
                 waiter.set_exception(error)
@@ -150,15 +154,15 @@ class Wire(HttpClient[WireTransport]):
 class WireConnection(asyncio.Protocol):
     """One connection; `waiting` are the requests sent on it and not yet answered, in order."""
 
-    def __init__(self, client: Wire) -> None:
+    def __init__(self, owner: Wire) -> None:
         # Each with its item, if it is to be followed where it is redirected.
         self.waiting: deque[tuple[Waiter, int | None]] = deque()
-        self._client, self._ready, self._queue = client, client.ready, client.queue
+        self._client, self._ready, self._queue = owner, owner.ready, owner.queue
         self._transport: asyncio.Transport
         self._out: list[bytes] = []
         # Takes no new requests; takes no more answers either.
         self._retired = self._over = False
-        self._reader = client.new_reader(self._answered)
+        self._reader = owner.new_reader(self._answered)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called by the loop once connected."""
@@ -199,10 +203,10 @@ class WireConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Called by the loop when the connection is gone: there is room for another."""
-        client, self._retired = self._client, True
-        client.drop(self)
-        client.connections.discard(self)
-        client.wake()
+        owner, self._retired = self._client, True
+        owner.drop(self)
+        owner.connections.discard(self)
+        owner.wake()
         why = f"the connection ended before the answer ({exc or 'closed by the server'})"
         while self.waiting:
             waiter, _ = self.waiting.popleft()
@@ -228,13 +232,10 @@ class WireConnection(asyncio.Protocol):
         waiter, item = waiting.popleft()
         if not waiter.done():
             answer = Answer(head.status, body, head.fields)
-            refused = BadStatus(head.status, answer)
-            if head.status in self._client.ok:
+            if item is None or head.status in self._client.ok:
                 waiter.set_result(answer)
-            elif item is None:
-                waiter.set_exception(refused)
             else:
-                task = asyncio.ensure_future(self._client.follow(waiter, item, refused))
+                task = asyncio.ensure_future(self._client.follow(waiter, item, answer))
                 waiter.add_done_callback(lambda _: task.cancel())
         if not head.keep_alive:
             self.abort()
