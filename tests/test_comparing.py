@@ -45,6 +45,13 @@ def test_a_difference_in_every_repeat_is_claimed() -> None:
     assert "the 90 % interval of the ratio for 3 comparisons together, " in together.reason
 
 
+@pytest.mark.parametrize(("ratio", "text"), [
+    (0.5, "×0.5"), (0.8, "×0.8"), (0.99, "×0.990"), (1, "×1.000"), (1.2, "×1.200"), (1.25, "×1.25"),
+])  # fmt: skip
+def test_a_ratio_has_more_digits_near_1(ratio: float, text: str) -> None:
+    assert comparisons.times(ratio) == text
+
+
 def test_one_repeat_that_goes_the_other_way_leaves_five_undecided() -> None:
     found = stats.compare([2.0, 2.1, 1.9, 2.2, 0.9], [1.0] * 5)
     assert found.answer == "inconclusive"

@@ -267,6 +267,18 @@ def test_label_of_an_arm(label: str, settings: dict[str, Any]) -> None:
     assert stats.arm_label(settings) == label
 
 
+def test_records_of_an_arm_are_found_by_its_setting_and_by_its_label() -> None:
+    records = [make_record(axes={"limit": limit}) for limit in (30, 4, 30)]
+    frame = stats.frame(records)
+
+    assert {name: len(of) for name, of in stats.by_axis(records, "limit").items()} == {
+        "30": 2,
+        "4": 1,
+    }
+    assert list(stats.by_label(frame, ["limit"])) == ["30", "4"]
+    assert list(stats.by_label(frame, ["limit"], in_line=True)) == ["limit 30", "limit 4"]
+
+
 # Pairs
 
 

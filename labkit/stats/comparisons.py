@@ -220,8 +220,8 @@ class Rank(msgspec.Struct, frozen=True, kw_only=True):
     metric: str
     value: float | None
     position: int | None
-    tied: bool = False
-    why: str = ""
+    tied: bool
+    why: str
 
     @property
     def text(self) -> str:
