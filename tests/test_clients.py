@@ -236,7 +236,11 @@ def test_what_one_client_noted_or_stood_still_for_is_its_own() -> None:
     ("parts", "code", "says"),
     [
         ([part([1]), part([1], first_s=0.05)], "clients-skewed", "0.05 s apart"),
-        ([part([1] * 9), part([1] * 2)], "clients-uneven", "client 1 sent 2, client 0 sent 9"),
+        (
+            [part([1] * 9), part([1] * 2), part([1] * 5)],
+            "clients-uneven",
+            "client 1 sent 2, client 0 sent 9",
+        ),
         ([part([1]), part([1], wall_s=2.0)], "clients-uneven", "client 0 took 1 s"),
         ([part([1]), part([1], client={"cpu_percent": 95.0}, wall_s=1.2)], "client-full", "95 %"),
         ([part([1]), part([1], client={"waited_percent": 30.0})], "core-lost", "30 %"),

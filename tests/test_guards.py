@@ -296,7 +296,7 @@ def test_a_core_that_was_lost_disturbs_a_run_of_any_length(changes: Any, found: 
     assert codes.by_others(record) == ("core-lost" in found)
 
 
-def test_of_two_runs_that_nobody_spoilt_the_one_with_less_steal_is_preferred() -> None:
+def test_a_whole_run_is_preferred_then_one_that_nobody_spoilt_then_less_steal() -> None:
     def of(percent: float | None, *notes: str) -> Any:
         found = None if percent is None else records.Interference(stolen_percent=percent)
         return make_record(interference=found, warnings=notes)
@@ -306,9 +306,9 @@ def test_of_two_runs_that_nobody_spoilt_the_one_with_less_steal_is_preferred() -
     unknown = make_record(interference=records.Interference(), warnings=["steal"])
     stolen = [codes.stolen_percent(one) for one in (*runs, *others, unknown)]
     assert stolen == [0, 2, 9, 0, 0, 0, 0, 0]
-    spoilt, (quiet, little, much, _) = of(0.0, "core-lost"), runs
-    found = sorted([much, spoilt, quiet, little], key=codes.preferred)
-    assert [found.index(one) for one in (spoilt, much, little, quiet)] == [0, 1, 2, 3]
+    stopped, spoilt, (quiet, little, much, _) = of(0.0, "interrupted"), of(0.0, "core-lost"), runs
+    found = sorted([much, spoilt, stopped, quiet, little], key=codes.preferred)
+    assert [found.index(one) for one in (stopped, spoilt, much, little, quiet)] == [0, 1, 2, 3, 4]
 
 
 def test_which_codes_give_no_doubt_and_which_spoil_the_figures_alone() -> None:
