@@ -17,7 +17,7 @@ from labkit.lab import runner
 from labkit.launch import preflight
 from labkit.spec import addresses, plan
 from labkit.spec.addresses import check_dsn, check_url, is_loopback, is_remote
-from labkit.spec.targets import EchoServer, HttpServer
+from labkit.spec.targets import HttpServer
 from labkit.spec.trial import Trial
 from labkit.studies import study_file
 from labkit.studies.study_file import StudyFile
@@ -127,7 +127,6 @@ def in_a_file(text: str, server: str) -> StudyFile:
 
 DOORS: dict[str, Callable[[str], Any]] = {
     "the server": lambda host: HttpServer(host=host),
-    "the echo server": lambda host: EchoServer(host=host),
     "in a cell": lambda host: lab.serving(host=host).__aenter__(),
     "a file's server": lambda host: in_a_file(FILES["server"], f"host = '{host}'"),
     "a file's arm": lambda host: in_a_file(FILES["arm"], f"host = '{host}'"),

@@ -142,16 +142,16 @@ def test_a_line_that_never_ends_is_given_up(
 
 @pytest.mark.parametrize(("api", "loop"), ECHOES)
 def test_it_announces_what_is_in_force_and_ends_at_a_signal(api: str, loop: str) -> None:
-    with running("echo", api=api, loop=loop, host="::1") as target:
+    with running("echo", api=api, loop=loop) as target:
         assert target.pid == target.process.pid
-        assert target.url.startswith("tcp://[::1]:")
+        assert target.url.startswith("tcp://127.0.0.1:")
         assert target.in_force == {
             "api": api,
             "loop": loop,
             "python": sys.version.split()[0],
             "uvloop": uvloop.__version__ if loop == "uvloop" else None,
         }
-        with connected(target.port, "::1") as busy, connected(target.port, "::1") as idle:
+        with connected(target.port) as busy, connected(target.port) as idle:
             for one in (busy, idle):
                 one.sendall(b"here\n")
                 assert read(one, 5) == b"here\n"

@@ -22,7 +22,7 @@ from labkit.errors import TrialFailed
 from labkit.measured.probes.window import ProcessReader, ProcessTreeReader, reader_of
 from labkit.measured.targets import postgres as target
 from labkit.measured.targets import process
-from labkit.spec.targets import PostgresServer
+from labkit.spec.targets import PostgresTarget
 
 pytestmark = pytest.mark.service
 
@@ -52,7 +52,7 @@ async def test_the_table_has_its_rows_and_its_settings_are_announced(database: T
         assert await connection.fetchval("SHOW listen_addresses") == ""
 
     assert [tuple(row) for row in rows] == [(i, f"item {i}", i / 2) for i in range(50)]
-    expected = {"rows": 50, "max_connections": 7, "fsync": "off", "auth": "trust", "own": True}
+    expected = {"rows": 50, "max_connections": 7, "fsync": "off", "own": True}
     assert expected.items() <= database.in_force.items()
     assert folder_of(database).stat().st_mode & 0o077 == 0
 
@@ -102,14 +102,13 @@ async def test_a_query_waits_and_works_once_however_many_rows_it_asks_for(databa
 
 
 async def test_a_table_that_exists_is_used_and_another_size_is_made() -> None:
-    with running("postgres", rows=20, auth="scram-sha-256") as one:
-        assert ":" in one.url.partition("@")[0].removeprefix("postgresql://")
+    with running("postgres", rows=20) as one:
         async with connected(one) as connection:
             oid = "SELECT 'labkit.stored'::regclass::oid"
             made = await connection.fetchval(oid)
-            await target.prepare(one.url, PostgresServer(rows=20))
+            await target.prepare(one.url, PostgresTarget(rows=20))
             assert await connection.fetchval(oid) == made
-            await target.prepare(one.url, PostgresServer(rows=21, query_s=0.001))
+            await target.prepare(one.url, PostgresTarget(rows=21, query_s=0.001))
             assert await connection.fetchval("SELECT count(*) FROM labkit.items") == 21
 
 
@@ -177,7 +176,7 @@ async def test_when_the_target_ends_the_server_and_its_files_are_gone(
     assert end == (-signal.SIGKILL if how in (signal.SIGKILL, "all") else 0, "")
 
 
-def test_its_files_are_made_once_and_then_copied_unless_they_have_a_password(
+def test_its_files_are_made_once_and_then_copied(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LABKIT_ENVIRONMENTS", str(tmp_path / "kept"))
@@ -188,11 +187,11 @@ def test_its_files_are_made_once_and_then_copied_unless_they_have_a_password(
         return child(command, **how)
 
     monkeypatch.setattr(process, "child", noting)
-    for auth in ("trust", "trust", "scram-sha-256"):
-        with target.running(PostgresServer(auth=auth)) as (dsn, _):
-            assert asyncio.run(target.prepare(dsn, PostgresServer(rows=3)))["rows"] == 3
+    for _ in range(2):
+        with target.running(PostgresTarget()) as (dsn, _):
+            assert asyncio.run(target.prepare(dsn, PostgresTarget(rows=3)))["rows"] == 3
 
-    assert programs == ["initdb", "postgres", "postgres", "initdb", "postgres"]
+    assert programs == ["initdb", "postgres", "postgres"]
     assert len([*(tmp_path / "kept").iterdir()]) == 1
 
 
@@ -200,8 +199,8 @@ def test_where_its_files_cannot_be_kept_they_are_made(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("LABKIT_ENVIRONMENTS", f"{__file__}/x")
-    with target.running(PostgresServer()) as (dsn, _):
-        assert asyncio.run(target.prepare(dsn, PostgresServer(rows=3)))["rows"] == 3
+    with target.running(PostgresTarget()) as (dsn, _):
+        assert asyncio.run(target.prepare(dsn, PostgresTarget(rows=3)))["rows"] == 3
 
 
 @pytest.mark.parametrize(("script", "within_s", "says"), checks("postgres_target.toml", "refused"))
@@ -218,7 +217,7 @@ def test_a_server_that_does_not_start_says_why(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(target, "find_programs", lambda: broken)
         patch.setattr(process, "READY_WITHIN_S", within_s)
-        with pytest.raises(TrialFailed) as caught, target.running(PostgresServer()):
+        with pytest.raises(TrialFailed) as caught, target.running(PostgresTarget()):
             pass
 
     assert str(caught.value) == f"PostgreSQL did not start: {says}"

@@ -58,7 +58,6 @@ NO_VARIABLES = ["PYTHONMALLOC", "=1", "LD_PRELOAD=/x.so", "PYTHONMALLOC=a PYTHON
 NO_VARIABLES += ["HTTP_PROXY=http://x", "pythonmalloc=a", "PYTHONMALLOC=a\0", *NOT_TEXT]
 DELAY = ["0", "randint(0,3)*0.1"], [True, b"x", ["x"], None]
 HTTP = ("http-target", "serve")
-SERVERS = ("serve", "serve-echo", "serve-postgres", "serve-valkey")
 
 # The kinds of `[fields]` -> values that a field of it admits (its bounds among them) and refuses.
 KINDS: dict[str, Callable[..., Values]] = {
@@ -89,7 +88,7 @@ OTHERS: dict[str, Values] = {
     "trial.packages": (["", "aiohttp==3.9.5 six"], ["-r x", "six --pre", None, 5]),
     **dict.fromkeys(["workload.think", *(f"{kind}.delay" for kind in HTTP)], DELAY),
     **{f"{kind}.engine": (["wire"], ["aiohttp", "Wire", "", 1, None]) for kind in HTTP},
-    **{f"{kind}.core": ([None, 0, 3], NOT_WHOLE) for kind in SERVERS},
+    "serve.core": ([None, 0, 3], NOT_WHOLE),
 }
 STATED = [(names.split(), values(*row)) for names, row in checks("spec.toml", "fields").items()]
 FIELDS = OTHERS | {name: found for names, found in STATED for name in names}
@@ -101,8 +100,7 @@ OPTIONS = {
 PARTS: dict[str, type[Part]] = {
     **{"workload": Workload, "trial": Switches, **transports.TRANSPORTS},
     **{f"{kind}-target": target for kind, target in targets.TARGETS.items()},
-    **{"serve": targets.HttpServer, "serve-echo": targets.EchoServer},
-    **{"serve-postgres": targets.PostgresServer, "serve-valkey": targets.ValkeyServer},
+    **{"serve": targets.HttpServer},
 }
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from labkit.record.record import Figures
 from labkit.spec import validation
-from labkit.spec.targets import PostgresServer
+from labkit.spec.targets import PostgresTarget
 
 # One value; the catalogue of types, some 600 rows of 12 columns; 1,000 numbers; 100 arrays of 100.
 QUERIES = {
@@ -94,7 +94,7 @@ def _started(stack: ExitStack) -> str:
     others = {*range(os.cpu_count() or 1)} - os.sched_getaffinity(0)
     with suppress(OSError):  # they are none that it may use
         os.sched_setaffinity(0, others or os.sched_getaffinity(0))
-    dsn, _ = stack.enter_context(running(PostgresServer()))
+    dsn, _ = stack.enter_context(running(PostgresTarget()))
     return dsn
 
 

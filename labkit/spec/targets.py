@@ -1,7 +1,7 @@
 """The services that a trial can call, and how the process of each is started.
 
-A server's settings are those of its target, and besides the seed, address and core that only the
-process has: the JSON of a server is the command line of its process.
+A server's settings are those of its target, and of the synthetic server what only its process has,
+such as seed and address: with its core their JSON is the command line of its process.
 """
 
 from __future__ import annotations
@@ -117,23 +117,12 @@ class EchoTarget(Target, frozen=True, kw_only=True, tag="echo"):
 
     compared = "server"
 
+    # Where it listens: at any port.
+    host: ClassVar[str] = "127.0.0.1"
+    port: ClassVar[int] = 0
+
     api: Literal["sockets", "streams", "protocol"] = "protocol"
     loop: Loop = "uvloop"
-
-
-class EchoServer(EchoTarget, frozen=True, kw_only=True, tag=False):
-    """How the target `echo` is started."""
-
-    role = "serve"
-
-    host: str = "127.0.0.1"
-    port: Port = 0
-    core: int | None = None
-    die_with_stdin: bool = False
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_listening(self.host, None)
 
 
 class UrlTarget(Target, frozen=True, kw_only=True, tag="url"):
@@ -192,8 +181,8 @@ class PostgresTarget(Target, frozen=True, kw_only=True, tag="postgres"):
     """PostgreSQL: one of the lab's own, or the user's where `LABKIT_POSTGRES_DSN` names it.
 
     `labkit.items` has `rows` rows, keys from 0. In the server a query waits `query_s`, as for locks
-    or disks, and adds up `query_work` numbers, which takes CPU. `max_connections` and `auth` are
-    of the lab's own alone.
+    or disks, and adds up `query_work` numbers, which takes CPU. `max_connections` is of the lab's
+    own alone.
     """
 
     compared = "both"
@@ -203,21 +192,11 @@ class PostgresTarget(Target, frozen=True, kw_only=True, tag="postgres"):
     query_s: ShortSeconds = 0.0
     query_work: Annotated[int, Meta(ge=0, le=10_000_000)] = 0
     max_connections: Annotated[int, Meta(ge=1, le=1_000)] = 100
-    auth: Literal["trust", "scram-sha-256"] = "trust"
 
     @property
     def delay(self) -> str:
         """Return how long each query waits, as a delay expression."""
         return f"{self.query_s:.9f}".rstrip("0").rstrip(".")
-
-
-class PostgresServer(PostgresTarget, frozen=True, kw_only=True, tag=False):
-    """How the target `postgres` is started."""
-
-    role = "serve"
-
-    core: int | None = None
-    die_with_stdin: bool = False
 
 
 class ValkeyTarget(Target, frozen=True, kw_only=True, tag="valkey"):
@@ -237,22 +216,13 @@ class ValkeyTarget(Target, frozen=True, kw_only=True, tag="valkey"):
             raise refusal("values", target=self, most=MAX_VALUES_BYTES)
 
 
-class ValkeyServer(ValkeyTarget, frozen=True, kw_only=True, tag=False):
-    """How the target `valkey` is started. Its process watches its standard input by itself."""
-
-    role = "serve"
-
-    core: int | None = None
-    die_with_stdin: bool = False
-
-
 TARGETS: Mapping[str, type[Target]] = by_kind(
     *(HttpTarget, EchoTarget, UrlTarget, Command, PostgresTarget, ValkeyTarget, NoTarget)
 )
-# The servers that the lab has written: they listen where they are asked to.
-Listener = HttpServer | EchoServer
-# All servers that the lab starts.
-TargetServer = Listener | PostgresServer | ValkeyServer
+# The servers that the lab has written.
+Listener = HttpServer | EchoTarget
+# The settings of all servers that the lab starts.
+TargetServer = Listener | PostgresTarget | ValkeyTarget
 
 
 def check_listening(host: str, allow_remote: str | None) -> None:

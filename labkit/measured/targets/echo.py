@@ -1,4 +1,4 @@
-"""`python -m labkit.measured.targets.echo '<JSON of EchoServer>'`: send back what comes in.
+"""`python -m labkit.measured.targets.echo '<JSON of EchoTarget>'`: send back what comes in.
 
 Three styles of the same server, each as it would be written by hand: what is measured of an event
 loop holds nothing but the loop and the style. So nothing is counted here. TCP_NODELAY is on in all
@@ -16,7 +16,7 @@ from functools import partial
 from typing import Any, cast
 
 from labkit.measured.targets import process
-from labkit.spec.targets import EchoServer
+from labkit.spec.targets import EchoTarget
 
 # The most that is taken from a socket at a time.
 RECEIVE_BYTES = 102_400
@@ -28,10 +28,9 @@ PAUSE_S = 0.1
 class Sockets:
     """`loop.sock_accept`, `sock_recv` and `sock_sendall`: a task for each connection."""
 
-    def __init__(self, settings: EchoServer) -> None:
+    def __init__(self, settings: EchoTarget) -> None:
         where = (settings.host, settings.port)
-        family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-        self._listening = socket.create_server(where, family=family, backlog=process.BACKLOG)
+        self._listening = socket.create_server(where, backlog=process.BACKLOG)
         self._listening.setblocking(False)
         self.sockets = [self._listening]
         self._echoing: set[asyncio.Task[None]] = set()
@@ -98,7 +97,7 @@ class EchoProtocol(asyncio.Protocol):
         self._transport.resume_reading()
 
 
-async def start(settings: EchoServer) -> asyncio.Server | Sockets:
+async def start(settings: EchoTarget) -> asyncio.Server | Sockets:
     """Listen; connections are accepted when this returns."""
     where = (settings.host, settings.port)
     if settings.api == "sockets":
@@ -111,11 +110,11 @@ async def start(settings: EchoServer) -> asyncio.Server | Sockets:
     return await loop.create_server(EchoProtocol, *where, backlog=process.BACKLOG)
 
 
-def announcement(settings: EchoServer, host: str, port: int) -> dict[str, Any]:
+def announcement(settings: EchoTarget, host: str, port: int) -> dict[str, Any]:
     """Return what to print once connections are accepted."""
     in_force = {"api": settings.api, **process.in_force()}
     return {"url": f"tcp://{host}:{port}", "pid": os.getpid(), "in_force": in_force}
 
 
 if __name__ == "__main__":
-    sys.exit(process.run(EchoServer, partial(process.listen, start=start, announce=announcement)))
+    sys.exit(process.run(EchoTarget, partial(process.listen, start=start, announce=announcement)))

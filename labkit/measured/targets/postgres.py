@@ -1,4 +1,4 @@
-"""`python -m labkit.measured.targets.postgres '<JSON of PostgresServer>'`: run a PostgreSQL.
+"""`python -m labkit.measured.targets.postgres '<JSON of PostgresTarget>'`: run a PostgreSQL.
 
 This process serves nothing itself. It starts the server, or prepares the one that
 `LABKIT_POSTGRES_DSN` names, announces it, and ends what it has started when it ends. SIGUSR1 makes
@@ -18,7 +18,6 @@ import asyncio
 import os
 import platform
 import pwd
-import secrets
 import shutil
 import signal
 import subprocess
@@ -40,7 +39,7 @@ from labkit import paths
 from labkit.errors import TrialFailed
 from labkit.measured.targets import process
 from labkit.spec import addresses
-from labkit.spec.targets import PostgresServer
+from labkit.spec.targets import PostgresTarget
 from labkit.spec.validation import refusal
 
 USER = "labkit"
@@ -55,7 +54,7 @@ Start = Callable[..., AbstractContextManager[subprocess.Popen[bytes]]]
 SERVER = paths.table("postgres.toml")
 
 
-def serve(settings: PostgresServer) -> int:
+def serve(settings: PostgresTarget) -> int:
     """Start or reach a server, prepare it, announce it, and print its counts until the end."""
     for name in addresses.POSTGRES_VARIABLES:
         os.environ.pop(name, None)
@@ -66,48 +65,41 @@ def serve(settings: PostgresServer) -> int:
             addresses.check_dsn(dsn)
         else:
             dsn, pid = stack.enter_context(running(settings))
-        own = pid is not None
 
         def read() -> dict[str, int]:
             counts = asyncio.run(read_counts(dsn))
             # Others open connections too on a server of the user's own.
-            return counts if own else {"requests": counts["requests"]}
+            return counts if pid else {"requests": counts["requests"]}
 
         try:
             in_force = asyncio.run(prepare(dsn, settings))
-            in_force |= {"auth": settings.auth if own else None, "own": own}
-            announcement = {"url": dsn, "pid": pid, "in_force": in_force}
-            process.serve_counts(announcement, read, errors, own="connections_opened")
+            process.serve_counts(dsn, pid, in_force, read, errors, own="connections_opened")
         except errors as error:
             raise TrialFailed(f"PostgreSQL could not be prepared ({error})") from None
 
 
 @contextmanager
-def running(settings: PostgresServer) -> Iterator[tuple[str, int]]:
+def running(settings: PostgresTarget) -> Iterator[tuple[str, int]]:
     """Start a server; yield its DSN and its postmaster's process id once it accepts connections."""
     if platform.system() != "Linux":
         raise refusal("postgres-linux")
     programs = find_programs()
     # To make the files of a server takes a second, to copy them a tenth of that, and they are the
-    # same each time, but for the password, which `trust` does not ask for. So they are kept as they
-    # were first made, beside the environments; they go by the programs that have made them.
-    made_at, trusts = (programs / "bin" / "initdb").stat().st_mtime_ns, settings.auth == "trust"
+    # same each time. So they are kept as they were first made, beside the environments; they go by
+    # the programs that have made them.
+    made_at = (programs / "bin" / "initdb").stat().st_mtime_ns
     made_by = f"{programs} {made_at} {SERVER['initdb']}".encode()
     kept = paths.environments() / f"postgres-{zlib.crc32(made_by):08x}"
     within = paths.USUAL if len(tempfile.gettempdir()) > MAX_TEMPORARY_PATH else None
     # All processes of the server have the lock of the folder: where this one is killed, whoever
     # comes next sweeps it once the last of them is gone.
     with paths.temporary_folder("pg", within=within) as (folder, lock):
-        password = secrets.token_urlsafe(16)
-        secret = folder / "password"
-        secret.write_text(password)
         how: dict[str, Any] = {"cwd": folder, "pass_fds": [lock], "start_new_session": True}
         how["env"] = {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}
         if os.geteuid() == 0:
             # PostgreSQL refuses to run as root: then it runs as nobody, who gets the folder.
             nobody = pwd.getpwnam("nobody")
-            for path in (folder, secret):
-                os.chown(path, nobody.pw_uid, nobody.pw_gid)
+            os.chown(folder, nobody.pw_uid, nobody.pw_gid)
             how |= {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
             if not all(part.stat().st_mode & 0o001 for part in [programs, *programs.parents]):
                 for part in ("bin", "lib", "share"):  # where nobody may run them
@@ -115,11 +107,9 @@ def running(settings: PostgresServer) -> Iterator[tuple[str, int]]:
                 programs = folder / "programs"
         with (folder / "log").open("ab") as log:
             start: Start = partial(process.child, stdout=log, stderr=log, **how)
-            initdb = [programs / "bin" / "initdb", "-D", folder / "data", "-A", settings.auth]
-            if not (trusts and copied(kept, folder / "data")):
-                with start(
-                    command=[*initdb, "--pwfile", secret, *SERVER["initdb"].split()]
-                ) as made:
+            if not copied(kept, folder / "data"):
+                initdb = [programs / "bin" / "initdb", "-D", folder / "data"]
+                with start(command=[*initdb, *SERVER["initdb"].split()]) as made:
                     with suppress(subprocess.TimeoutExpired):
                         made.wait(process.READY_WITHIN_S)
                     if (status := made.poll()) != 0:
@@ -128,12 +118,10 @@ def running(settings: PostgresServer) -> Iterator[tuple[str, int]]:
                 with suppress(OSError):
                     kept.parent.mkdir(parents=True, exist_ok=True)
                     with paths.temporary_folder("pg", within=str(kept.parent)) as (new, _):
-                        if trusts and copied(folder / "data", new / "data"):
+                        if copied(folder / "data", new / "data"):
                             (new / "data").rename(kept)
-            secret.unlink()
             with started(start, programs, folder, settings.max_connections) as postmaster:
-                login = USER if settings.auth == "trust" else f"{USER}:{password}"
-                dsn = f"postgresql://{login}@/postgres?host={quote(str(folder))}&port=5432"
+                dsn = f"postgresql://{USER}@/postgres?host={quote(str(folder))}&port=5432"
                 yield dsn, postmaster.pid
 
 
@@ -185,7 +173,7 @@ def find_programs() -> Path:
     return max(servers).parent.parent
 
 
-async def prepare(dsn: str, settings: PostgresServer) -> dict[str, Any]:
+async def prepare(dsn: str, settings: PostgresTarget) -> dict[str, Any]:
     """Make the view, and the table where it has another number of rows; return what is in force."""
     connection = await asyncpg.connect(dsn)
     try:
@@ -230,4 +218,4 @@ async def read_counts(dsn: str) -> dict[str, int]:
 
 
 if __name__ == "__main__":
-    sys.exit(process.run(PostgresServer, serve))
+    sys.exit(process.run(PostgresTarget, serve))

@@ -38,10 +38,18 @@ Settings = TypeVar("Settings", bound=Listener)
 Work = TypeVar("Work", bound=TargetServer)
 # Reads what a server has counted so far.
 Read = Callable[[], dict[str, int]]
+Errors = tuple[type[Exception], ...]
 # Gives a server that accepts connections, with `sockets` and `close` as of `asyncio.Server`.
 Start = Callable[[Settings], Awaitable[Any]]
 # Settings, host (as URLs write it) and port -> what is printed; a mapping is printed as JSON.
 Announce = Callable[[Settings, str, int], str | dict[str, Any]]
+
+
+class OfProcess(msgspec.Struct):
+    """What every process of a target is told besides the settings of its server."""
+
+    core: int | None = None
+    die_with_stdin: bool = False
 
 
 def listen(settings: Settings, start: Start[Settings], announce: Announce[Settings]) -> int:
@@ -80,17 +88,20 @@ def run(kind: type[Work], work: Callable[[Work], int]) -> int:
     try:
         described = " ".join(sys.argv[1:])
         try:
-            settings = msgspec.json.decode(described, type=kind)
+            own = msgspec.json.decode(described, type=OfProcess)
+            given = msgspec.json.decode(described, type=dict[str, Any])
+            known = {name: given[name] for name in given.keys() - {*OfProcess.__struct_fields__}}
+            settings = msgspec.convert(known, kind)
         except msgspec.DecodeError as error:
             raise BadInput(f"the server's settings are {described!r}: {error}") from None
-        if settings.die_with_stdin:
+        if own.die_with_stdin:
             lifeline.end_with_parent(0)
         lifeline.raise_descriptor_limit()
-        if settings.core is not None:
+        if own.core is not None:
             try:
-                os.sched_setaffinity(0, {settings.core})
+                os.sched_setaffinity(0, {own.core})
             except (AttributeError, OSError, ValueError) as error:
-                raise refusal("core", core=settings.core, error=error) from None
+                raise refusal("core", core=own.core, error=error) from None
         return work(settings)
     except LabError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -98,19 +109,20 @@ def run(kind: type[Work], work: Callable[[Work], int]) -> int:
 
 
 def serve_counts(
-    announcement: dict[str, Any], read: Read, errors: tuple[type[Exception], ...], own: str
+    url: str, pid: int | None, in_force: dict[str, Any], read: Read, errors: Errors, own: str
 ) -> NoReturn:
     """Announce a server that runs beside this process; print its counts at each SIGUSR1.
 
-    `read` returns the counts so far; what is printed is their growth from now on. Each reading adds
-    1 to the count `own`, which is taken off again. Where reading raises one of `errors`, nothing is
-    counted. For targets that only look after the server; a signal ends the process. Raises
-    `TrialFailed` where the server has ended by itself.
+    `pid` None is one of the user's own. `read` returns the counts so far; what is printed is their
+    growth from now on. Each reading adds 1 to the count `own`, which is taken off again. Where
+    reading raises one of `errors`, nothing is counted. For targets that only look after the server;
+    a signal ends the process. Raises `TrialFailed` where the server has ended by itself.
     """
     before, readings = read(), 0
     asked: SimpleQueue[None] = SimpleQueue()
     signal.signal(signal.SIGUSR1, lambda *_: asked.put(None))
-    print(json.dumps(announcement | {"counts": True}), flush=True)
+    known = {"in_force": {**in_force, "own": pid is not None}, "counts": True}
+    print(json.dumps({"url": url, "pid": pid, **known}), flush=True)
     while True:
         asked.get()
         readings += 1
@@ -118,7 +130,7 @@ def serve_counts(
             growth = {name: count - before[name] for name, count in read().items()}
         except errors as error:  # all of its connections are in use, or it is gone
             ended = os.WEXITED | os.WNOWAIT | os.WNOHANG
-            if announcement["pid"] and os.waitid(os.P_PID, announcement["pid"], ended):
+            if pid and os.waitid(os.P_PID, pid, ended):
                 raise TrialFailed(f"its server ended by itself ({error})") from None
             growth = {}
         if own in growth:

