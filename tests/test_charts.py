@@ -352,6 +352,19 @@ def test_last_axis_is_told_by_colour() -> None:
     assert chart.notes[0] == "limit 1,000, delay randint(0,3), asyncio."
 
 
+def test_arms_are_named_by_setting_and_value_and_a_lone_run_by_its_strategy() -> None:
+    records = [make_record(axes={"limit": limit}) for limit in (1, 20)]
+    assert labels(charts.plot("time", records, ["limit"]).axes[0]) == ["limit 1", "limit 20"]
+    assert labels(charts.plot("efficiency", records[:1]).axes[0]) == ["task_pool"]
+
+
+def test_long_commands_that_differ_in_the_middle_are_arms_of_their_own() -> None:
+    commands = [f"python /a/long/way/to/clients/{one}/client.py --requests {{n}}" for one in "ab"]
+    records = [make_record(axes={"program": command}) for command in commands]
+
+    assert labels(charts.plot("memory", records, ["program"]).axes[0]) == commands
+
+
 def test_what_was_not_measured_is_said_and_not_drawn_as_nothing() -> None:
     chart = charts.bars(stats.frame([make_record(wall_s=None)]), "time", ["strategy"])
 
@@ -546,6 +559,7 @@ def test_latency_line_ends_where_the_answers_do_and_too_few_are_named() -> None:
     assert column(slow)[-1] == pytest.approx(20.49, rel=2e-3)
     assert labels(ax, "x") == ["0", "50", "90", "99", "99.9"]
     assert ax.get_ylabel() == "latency (ms), logarithmic"
+    assert {"6", "20.5"} <= set(words(chart))
 
     (ax,) = charts.latency({"a": [make_record(latencies_us=[2_000_000] * 100)]}).axes
     assert ax.get_ylabel() == "latency (s)"
@@ -571,6 +585,19 @@ def test_medians_are_joined_over_an_axis_that_spans_decades() -> None:
     # One line alone needs no legend.
     (alone,) = charts.over_axis(stats.frame(by_requests()), "requests", "memory").axes
     assert alone.get_legend() is None
+
+
+def test_a_line_has_its_value_at_its_end_where_there_is_room() -> None:
+    (far,) = over_requests().axes
+    assert {"340", "40.1"} <= {text.get_text() for text in far.texts}
+    arms = {"a": 50e6, "b": 50.1e6}
+    alike = [
+        make_record(axes={"strategy": arm, "limit": limit}, **{"process.peak_rss_bytes": int(size)})
+        for arm, size in arms.items()
+        for limit in (1, 2)
+    ]
+    (near,) = charts.over_axis(stats.frame(alike), "limit", "memory", ["strategy"]).axes
+    assert [text.get_text() for text in near.texts] == ["50"]
 
 
 def test_numbers_that_span_decades_are_on_a_logarithmic_axis_that_says_so() -> None:

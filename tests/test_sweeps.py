@@ -210,3 +210,9 @@ async def test_a_sweep_of_the_rates_that_are_given(served: Any) -> None:
     study = await facade.sweep(Trial(delay="0.1"), rates=[400, 100], repeats=1)
     assert sorted(rate for rate, _ in served) == [100, 400]
     assert study.text().endswith("400 was not: 75.0% of it was sent, where at least 98% must be.")
+
+
+def test_without_a_floor_the_chart_has_no_panel_of_efficiency() -> None:
+    whole, bare = Sweep(records()), Sweep(records(floor_s=None, efficiency=None))
+
+    assert [len(one.plot().axes) for one in (whole, bare)] == [3, 2]

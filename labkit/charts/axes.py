@@ -16,12 +16,15 @@ from matplotlib.patheffects import withStroke
 from matplotlib.text import Annotation
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
+from labkit import stats
 from labkit.charts.style import INK, PALE
 
 XY = Literal["x", "y"]
 # What keeps lines away from a text: it is white, and on a page of any colour nothing.
 HALO = [withStroke(linewidth=5, foreground="white")]
 _TICK = "{x:,.10g}"
+# Of the height of the axes: what a line of text takes, and a little more.
+_APART = 0.06
 
 
 def finite(values: Sequence[float | None]) -> list[float]:
@@ -90,6 +93,19 @@ def beside(ax: Axes, x: float, y: float, text: str, gap_pt: float = 8, **more: A
     """Write a text to the right of a place, over any line there; it returns the text."""
     at: Any = {"textcoords": "offset points", "va": "center", "path_effects": HALO, **more}
     return ax.annotate(text, (x, y), xytext=(gap_pt, 0), **at)
+
+
+def end_values(ax: Axes) -> None:
+    """Write its value beside the end of each line with a name, but where there is one already."""
+    placed = list[float]()
+    for line in ax.lines:
+        points: Any = line.get_xydata()
+        x, y = points[-1]
+        height = (ax.transData + ax.transAxes.inverted()).transform((x, y))[1]
+        is_apart = all(abs(height - one) > _APART for one in placed)
+        if is_apart and math.isfinite(y) and not str(line.get_label()).startswith("_"):
+            beside(ax, x, y, stats.number(y))
+            placed.append(height)
 
 
 def whisker(ax: Axes, x: float, y: float, reach: tuple[float, float]) -> None:

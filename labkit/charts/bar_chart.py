@@ -92,11 +92,11 @@ def bars(frame: pd.DataFrame, metric: str, by: Sequence[str]) -> figure.Chart:
     shown = stats.metric(metric)
     conditions = figure.shared_conditions(frame)
     outer, inner = (by[:-1], by[-1:]) if len(by) > 1 else (by, [])
-    arms = stats.by_label(frame, by)
+    arms = stats.by_label(frame, by, in_line=True)
     colours = list(stats.by_label(frame, inner, in_line=True))
     looks = [look(index, label) for index, label in enumerate(colours)] if inner else [MEASURED]
     groups = list[Group]()
-    for label, rows in stats.by_label(frame, outer).items():
+    for label, rows in stats.by_label(frame, outer, in_line=True).items():
         found = stats.by_label(rows, inner, in_line=True)
         bars_of = [found.get(name, frame.head(0)) for name in colours]
         floors = [of["floor_s"].median() for of in bars_of] if shown.name in TIMES else []

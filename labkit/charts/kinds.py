@@ -44,8 +44,9 @@ def plot(
     if kind in OF_ONE:
         return timeline(records[0]) if kind == "timeline" else waterfall(records[0])
     frame = stats.frame(records) if frame is None else frame
+    by = by or [name for name in ("strategy",) if frame[name].notna().all()]
     if kind not in _SPECIAL:
         return bars(frame, kind, by)
-    rows = stats.by_label(frame, by, in_line=kind == "latency")
+    rows = stats.by_label(frame, by, in_line=True)
     arms = {label: [records[place] for place in of.index] for label, of in rows.items()}
-    return latency(arms) if kind == "latency" else phases(arms, by)
+    return latency(arms) if kind == "latency" else phases(arms)

@@ -75,6 +75,8 @@ def over_axis(
     log_from = _LOG_BOTH_FROM if log_x else _LOG_Y_FROM
     axes.scale(ax, "y", up, metric.title, log_from=log_from, most=7)
     ax.grid(color=style.PALE)
+    ax.margins(x=0.12)
+    axes.end_values(ax)
     floor_s = frame.groupby(x)["floor_s"]
     if metric.name in TIMES and floor_s.nunique().max() == 1:  # as all arms have the same
         ax.plot(*zip(*floor_s.median().items(), strict=True), **{**FLOOR, "label": "floor"})
@@ -109,22 +111,23 @@ def knee(
 ) -> figure.Chart:
     """Draw throughput, latency and efficiency over the column `limit`, with the knee marked.
 
-    `frame` has the repeats and `summary` a row for each limit. The knee and the fitted law are
-    drawn where given. Raises `BadInput` where no record has a throughput.
+    Without a floor there is no efficiency. `frame` has the repeats and `summary` a row for each
+    limit. The knee and the fitted law are drawn where given. Raises `BadInput` where no record has
+    a throughput.
     """
     conditions = figure.shared_conditions(frame)
     if not axes.finite(list(frame["throughput_rps"])):
         raise BadInput("there is no knee to draw: no trial of the sweep has a throughput")
     shown = summary.sort_values("limit").set_index("limit", drop=False)
-    title = "Throughput, latency and efficiency over the limit"
+    title = "Throughput and latency over the limit"
     trusts = [figure.trust(f"limit {n:,}", rows) for n, rows in frame.groupby("limit")]
     alt = f"{title}. {' '.join(notes) or 'No knee was found.'}"
     how = paths.sentence("lines-knee")
     says = [*notes[-1:], *figure.judged(trusts, conditions, how, more=notes[-2::-1])]
-    height_in = len(_PANELS) * _PANEL_IN + 0.6
-    chart = figure.Chart(title=title, alt=alt, height_in=height_in, notes=says)
-    panels = list(chart.body.subplots(len(_PANELS), 1, sharex=True))
-    for ax, (label, names) in zip(panels, _PANELS.items(), strict=True):
+    known = {of: on for of, on in _PANELS.items() if on[0] != "efficiency" or shown[on[0]].any()}
+    chart = figure.Chart(title=title, alt=alt, height_in=len(known) * _PANEL_IN + 0.6, notes=says)
+    panels = list(chart.body.subplots(len(known), 1, sharex=True))
+    for ax, (label, names) in zip(panels, known.items(), strict=True):
         _knee_panel(ax, frame, shown, names, label)
     limits = sorted(set(shown["limit"]))
     dense = np.geomspace(limits[0], limits[-1], _CURVE_POINTS)
@@ -230,5 +233,6 @@ def latency(records_by_label: Mapping[str, Sequence[Record]]) -> figure.Chart:
     ax.set_xlabel("percentile")
     every = [second for _, seconds in curves.values() for second in seconds]
     axes.scale(ax, "y", every, f"latency ({unit})", log_from=_LOG_LATENCY_FROM, most=7)
+    axes.end_values(ax)
     axes.legend_outside(ax)
     return chart

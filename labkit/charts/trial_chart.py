@@ -233,12 +233,10 @@ def waterfall(record: Record) -> figure.Chart:
 
 
 @style.applied()
-def phases(
-    records_by_label: Mapping[str, Sequence[Record]], by: Sequence[str] = ()
-) -> figure.Chart:
+def phases(records_by_label: Mapping[str, Sequence[Record]]) -> figure.Chart:
     """Draw a stacked bar for each label: its mean latency over all its requests, split by phase.
 
-    `by` names the axes that the labels are of. Raises `BadInput` where no record was traced.
+    Raises `BadInput` where no record was traced.
     """
     arms = {label: stats.frame(records) for label, records in records_by_label.items()}
     means_s, any_traced = dict[str, list[float]](), False
@@ -254,7 +252,7 @@ def phases(
     left_out = [label for label in arms if label not in means_s]
     unseen = figure.not_drawn("as no request was traced and succeeded", left_out)
     chart = figure.Chart(
-        title="Mean latency by phase" + (f" for each {' and '.join(by)}" if by else ""),
+        title="Mean latency by phase",
         parts=(_in_words(*bar) for bar in means_s.items()),
         height_in=_BAR_IN * len(means_s) + 1.5,
         notes=figure.about(arms, paths.sentence("phases"), more=unseen),

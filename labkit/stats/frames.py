@@ -154,8 +154,11 @@ def by_label(
     frame: stats.DataFrame, by: Sequence[str], *, in_line: bool = False
 ) -> dict[str, stats.DataFrame]:
     """Return the rows of each arm under its `arm_label`, in order of first appearance."""
-    labels = ((arm_label(one, in_line=in_line) or "all", rows) for one, rows in arms(frame, by))
-    return dict(labels)
+    found = list(arms(frame, by))
+    labels = [arm_label(one, in_line=in_line) or "all" for one, _ in found]
+    if len({*labels}) < len(found):  # without its middle a long command may be like another
+        labels = [arm_label(one) for one, _ in found]
+    return {label: rows for label, (_, rows) in zip(labels, found, strict=True)}
 
 
 def _check_columns(frame: stats.DataFrame, names: Iterable[str]) -> None:
