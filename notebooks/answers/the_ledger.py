@@ -112,9 +112,9 @@ def claim_that_counts(answer: object) -> str:
         raise Wrong("it asks for an experiment in code: a trial can show it")
     _check_arm(arm)
     return (
-        "a count needs no interval: one run outside of the band refutes it. Write HEAD + text "
-        "to mine.toml, run `await lab.reproduce('mine.toml')`, and then do so with a band that it "
-        "breaks"
+        "a count needs no interval: it holds where every run is in the band, and one run outside "
+        "is enough against it. Write HEAD + text to mine.toml, run "
+        "`await lab.reproduce('mine.toml')`, and then do so with a band that it breaks"
     )
 
 
