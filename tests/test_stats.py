@@ -142,6 +142,7 @@ def test_frame_describes_each_record() -> None:
     axes = {"strategy": "gather", "transport.limit": 30}
     notes = ["server-busy", "failures"]
     record = make_record(settings=axes | {"loop": "uvloop"}, axes=axes, warnings=notes, **given)
+    record.trial["options"] = {"size": 5}
 
     (row,) = stats.frame([record]).to_dict("records")
 
@@ -152,8 +153,11 @@ def test_frame_describes_each_record() -> None:
         **{"delay": "randint(0,3)", "transport": "aiohttp", "target": "http", "called": "http"},
         **{"seconds": None, "stages": None, "stages_of": "rate", "warmup": None, "think": "0"},
     }
-    assert row["transport.limit"] == 30
-    assert row["wall_s"] == 153.0
+    assert (row["transport.limit"], row["strategy.size"], row["wall_s"]) == (30, 5, 153.0)
+    client = record.client
+    assert client is not None
+    assert client.rss_before_bytes is not None
+    assert row["rss_growth_bytes"] == client.peak_rss_bytes - client.rss_before_bytes > 0
 
 
 def test_frame_of_no_records_has_every_column_and_of_an_unmeasured_or_unknown_one_nan() -> None:

@@ -62,8 +62,11 @@ def test_the_software_of_then_tells_what_changed(
     assert (alone.then, alone.changed, alone.verdict) == (None, "", verdict.verdict)
     # The software of then is that of the first source: what another has found later is not of it.
     later = TEXT.replace("[settings]", '[source.later]\nauthor = "B"\n[settings]')
-    later = later.replace('measure = "wall_s"', 'source = "later"\nmeasure = "wall_s"')
-    assert Reproduction(study_file.parse(later), "smoke", found.records)["slower"].then is None
+    first, *_ = SMALL.sources
+    for source, is_of_then in (("later", False), (first, True), (f"{first}, later", True)):
+        named = later.replace('measure = "wall_s"', f'source = "{source}"\nmeasure = "wall_s"')
+        other = Reproduction(study_file.parse(named), "smoke", found.records)["slower"]
+        assert (other.then is not None) == is_of_then
 
 
 def test_table_and_chart_show_published_then_and_now_apart() -> None:

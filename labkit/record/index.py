@@ -97,7 +97,7 @@ def describe(record: Record) -> dict[str, Any]:
         **{name: getattr(record, name) for name in (*_OF_RECORD, "called")},
         "warnings": ", ".join(dict.fromkeys(note.code for note in record.warnings if note.code)),
         **{name: settings.get(path) for name, path in _OF_TRIAL.items()},
-        **{f"strategy.{name[8:]}": settings[name] for name in settings if name[:8] == "options."},
+        **{f"strategy.{name}": value for name, value in flat(record.trial.get("options") or {})},
         **record.axes,
     }
 
