@@ -118,18 +118,29 @@ def temporary_folder(kind: str, within: str | None = None) -> Iterator[tuple[Pat
 NAMES = ("127.0.0.1", "::1", "localhost", "lab.test")
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file that is there whole, on the disk, or as it was before."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+@contextmanager
+def new_file(folder: Path, data: bytes) -> Iterator[Path]:
+    """Yield a new file that holds these bytes, on the disk; it is gone at the end, unless renamed.
+
+    Its name is a random one: writers in containers and on other machines share process ids, and a
+    link that somebody put in its place is not followed.
+    """
+    path = folder / f".{os.urandom(8).hex()}.tmp"
     try:
-        with part.open("wb") as file:
+        with path.open("xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        part.replace(path)
+        yield path
     finally:
         with suppress(OSError):
-            part.unlink(missing_ok=True)
+            path.unlink()
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file that is there whole, on the disk, or as it was before."""
+    with new_file(path.parent, data) as part:
+        part.replace(path)
 
 
 def certificates() -> Path:

@@ -173,7 +173,7 @@ def test_another_python_reads_a_strategy_from_its_file(tmp_path: Path, monkeypat
 
     assert ready.function == f"{tmp_path}/own.py:mine"
     assert not [one for one in ready.path if one.startswith(sys.prefix)]
-    loaded = lifeline.load(ready.function, dict(ready.trial.options))
+    loaded = lifeline.load(ready.function, options=dict(ready.trial.options))
     assert asyncio.run(loaded("fetch", [], 1)) == ("fetch", 7)
 
 

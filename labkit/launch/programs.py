@@ -1,7 +1,7 @@
 """What is known of a program that ran: what its server counted, or what it has printed itself.
 
 Any program is measured from outside by `measured.program`. Load generators of others print figures
-of their own, too: reading those is pure, text in, `RequestCount` out.
+of their own, too: reading those is pure, text in, `Counts` and a time out.
 """
 
 from __future__ import annotations
@@ -33,15 +33,6 @@ MAX_STORED = 2_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class RequestCount:
-    """The figures that a program reports: right answers, all others, and the time for both."""
-
-    ok: int
-    failed: int
-    wall_s: float
-
-
-@dataclass(frozen=True, kw_only=True)
 class Rival:
     """A program: its command line, what its output has, its scenario, its version.
 
@@ -63,11 +54,12 @@ class Rival:
     # Where in the answer the version is.
     versioned: str = r"(\d[\w.+~-]*)"
 
-    def read(self, text: str, asked: str = "") -> RequestCount:
-        """Read what it printed. Raises `TrialFailed` where that does not have the figures.
+    def read(self, text: str, asked: str = "") -> tuple[Counts, float]:
+        """Return right answers and all others, and the seconds for both, of what it printed.
 
         `asked` is its command line, which may say how long it runs. The time comes from the rate of
-        all answers: programs round their times more than rates.
+        all answers: programs round their times more than rates. Raises `TrialFailed` where the text
+        does not have the figures.
         """
 
         def numbers(pattern: str) -> list[float]:
@@ -87,8 +79,9 @@ class Rival:
             raise TrialFailed("it had no answer")
         # A request that failed in several ways is counted once.
         failed = min(max(sum(numbers(one)) for one in self.failed), done)
-        lost = sum(numbers(self.lost))
-        return RequestCount(ok=int(done - failed), failed=int(failed + lost), wall_s=wall_s)
+        ok, others = int(done - failed), int(failed + sum(numbers(self.lost)))
+        failures = {"other": others} if others else {}
+        return Counts(planned=ok + others, sent=ok + others, ok=ok, failed=failures), wall_s
 
 
 # Every program whose output has figures, by its name on the command line.
@@ -189,7 +182,7 @@ class Running:
     # What its start takes, itself and in the kernel.
     start_s: tuple[float, float] = (0.0, 0.0)
 
-    def _read(self, ended: Mapping[str, Any]) -> RequestCount | None:
+    def _read(self, ended: Mapping[str, Any]) -> tuple[Counts, float] | None:
         """Return the figures that it printed, if it is one that does; raises `TrialFailed`.
 
         One that is measured alone may print them as wrk does.
@@ -242,17 +235,15 @@ class Running:
             own = self._read(ended)
         used = msgspec.convert(ended["process"], Process)
         if own is not None:
-            done, server = own.ok + own.failed, measured.server or Server()
-            failed = {"other": own.failed} if own.failed else {}
+            (counts, wall_s), server = own, measured.server or Server()
             user_s = max(used.cpu_user_s - self.start_s[0], 0.0)
             system_s = max(used.cpu_system_s - self.start_s[1], 0.0)
-            percent = None if server.cpu_s is None else 100 * server.cpu_s / own.wall_s
-            figures = {"cpu_us_per_request": 1e6 * (user_s + system_s) / done}
-            figures["cpu_us_in_kernel"] = 1e6 * system_s / done
+            percent = None if server.cpu_s is None else 100 * server.cpu_s / wall_s
+            figures = {"cpu_us_per_request": 1e6 * (user_s + system_s) / counts.sent}
+            figures["cpu_us_in_kernel"] = 1e6 * system_s / counts.sent
             parts: dict[str, Any] = {"client": None} if self.rival else {}
-            parts["counts"] = Counts(planned=done, sent=done, ok=own.ok, failed=failed)
             parts["server"] = msgspec.structs.replace(server, cpu_percent=percent)
-            measured = msgspec.structs.replace(measured, wall_s=own.wall_s, **parts)
+            measured = msgspec.structs.replace(measured, counts=counts, wall_s=wall_s, **parts)
         wrote = {name: ended[name][-MAX_STORED:] for name in ("output", "errors")}
         program = {"name": Path(self.words[0]).name, "version": self.version, **wrote}
         effective = {"program": program | {"status": ended["status"]}}

@@ -69,8 +69,7 @@ async def timed(url: None, *, function: str, path: list[str]) -> Figures:
 
     `function` is its cloudpickle bytes in base64, `path` where it finds what it imports.
     """
-    sys.path.extend(entry for entry in path if entry not in sys.path)
-    call, calls, took_s = lifeline.load(function), 1, 0.0
+    call, calls, took_s = lifeline.load(function, path), 1, 0.0
     try:
         await call()
         while took_s < TIMED_S:

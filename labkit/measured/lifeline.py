@@ -19,7 +19,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from importlib import import_module
@@ -82,10 +82,13 @@ def send(fd: int, content: Any) -> None:
 _SHARED: set[str] = set()
 
 
-def load(function: str, options: Mapping[str, Any] = MappingProxyType({})) -> Any:
+def load(
+    function: str, path: Sequence[str] = (), options: Mapping[str, Any] = MappingProxyType({})
+) -> Any:
     """Load a strategy of the user's own: from cloudpickle bytes in base64, which have its options.
 
     Or from 'PATH.py:NAME', which another Python than the parent's is given, with these options.
+    What it imports is found where the parent would find it: in `path`, behind this process's own.
     A pool that it starts forks its processes from this one, and they look for functions of a cell
     by name in the main module: so what it calls stands there as well, beside what is there. Those
     of a file stand in a module of its name.
@@ -93,9 +96,10 @@ def load(function: str, options: Mapping[str, Any] = MappingProxyType({})) -> An
     import base64  # here: most trials have a strategy of the lab's
     import pickle
 
+    sys.path.extend(entry for entry in path if entry not in sys.path)
     if ":" in function:
-        path, _, name = function.rpartition(":")
-        strategy = runpy.run_path(path, run_name=path.replace(".", "_"))[name]
+        file, _, name = function.rpartition(":")
+        strategy = runpy.run_path(file, run_name=file.replace(".", "_"))[name]
         strategy = strategy.__wrapped__ if hasattr(strategy, "__labkit_guard__") else strategy
         strategy = partial(strategy, **options) if options else strategy
     else:

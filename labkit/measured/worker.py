@@ -157,11 +157,10 @@ def main() -> int:
 
             asyncio.run(program.run(job, target, trial.target.processes, _PARENT))
             return 0
-        # What the user's own code imports is found where the parent would find it; the lab's
-        # transport was imported before, as libraries look for others that may be missing.
-        sys.path.extend(entry for entry in job.path if entry not in sys.path)
+        # Not before the lab's transport was imported: libraries look for others that may be
+        # missing here, and be where the user's own code finds what it imports.
         if job.function is not None:
-            strategy = lifeline.load(job.function, job.options)
+            strategy = lifeline.load(job.function, job.path, job.options)
         else:
             from labkit.measured import strategies
 
@@ -189,7 +188,7 @@ def _transport(job: Job, target: Reached, trial: Trial) -> TransportClient[Any]:
         calls=calls_of(trial.workload, job.requests or [Request(path=trial.path)]),
         rows=getattr(trial.target, "rows", 1),
         limit=min(job.share.part(trial.slots), trial.requests),
-        client=None if job.client is None else lifeline.load(job.client),
+        client=None if job.client is None else lifeline.load(job.client, job.path),
     )
 
 

@@ -1,10 +1,8 @@
 """Records on disk: one JSON file each, written whole or not at all, never changed afterwards.
 
 A record is written to a temporary file, flushed to the disk, given its name, and its folder
-flushed: a crash at any moment leaves every finished record as it was. The temporary file has a
-random name and must be new: writers in containers and on other machines share process ids, and a
-link that somebody put in its place is not followed. A file that holds no record harms no other,
-whatever it is, and is named on standard error by whoever leaves it out.
+flushed: a crash at any moment leaves every finished record as it was. A file that holds no record
+harms no other, whatever it is, and is named on standard error by whoever leaves it out.
 """
 
 from __future__ import annotations
@@ -12,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import secrets
 import stat
 import sys
 import tempfile
@@ -122,21 +119,14 @@ class Store:
 
     @contextlib.contextmanager
     def _temporary(self, data: bytes) -> Iterator[Path]:
-        """Give a file of its own that holds these bytes, on the disk; it is gone at the end."""
-        path = self.folder / f".{secrets.token_hex(8)}.tmp"
+        """Give a new file of the folder that holds these bytes, as `paths.new_file` does."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with path.open("xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            yield path
+            with paths.new_file(self.folder, data) as path:
+                yield path
         except OSError as error:
             failed = f"the store {self.folder} cannot be written ({error.strerror})"
             raise BadInput(f"{failed}: set {ENVIRONMENT} to a folder that can") from None
-        finally:
-            with contextlib.suppress(OSError):
-                path.unlink()
 
     @property
     def plans(self) -> Store:

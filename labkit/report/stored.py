@@ -166,9 +166,9 @@ def _numbers(text: str) -> dict[str, float]:
     if "Requests/sec:" not in text:
         rows = {row["Name"]: row for row in csv.DictReader(text.splitlines())}
         return {name: float(one) for name, one in rows["Aggregated"].items() if one[:1].isdigit()}
-    counted = programs.RIVALS["wrk"].read(text)
-    figures = {"answers": float(counted.ok + counted.failed), "failed": float(counted.failed)}
-    figures["Requests/sec"] = figures["answers"] / counted.wall_s
+    counts, wall_s = programs.RIVALS["wrk"].read(text)
+    figures = {"answers": float(counts.sent), "failed": float(counts.failures)}
+    figures["Requests/sec"] = counts.sent / wall_s
     lines = re.findall(r"^ +([\d.]+%) +([\d.]+)(us|ms|s|m)$", text, flags=re.MULTILINE)
     mean_and_max = re.search(r"Latency +([\d.]+)(us|ms|s|m) +\S+ +([\d.]+)(us|ms|s|m)", text)
     if mean_and_max:

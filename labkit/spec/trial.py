@@ -146,24 +146,23 @@ class Trial:
         traces, lasts_s = getattr(self.transport, "trace", False), (asked.lasts_s or 0.0) + warm_s
         most_s = self.switches.deadline_s or (MAX_REMOTE_S + 1 if self.is_remote else math.inf)
         most_rps = delays.highest(asked.schedule) if asked.is_open else 0.0
-        for name, is_wrong in (
-            ("remote-client", self.is_remote and self.transport.kind in (*LIBRARIES, "own")),
-            ("resolve_s", resolves and not isinstance(self.target, HttpTarget)),
-            ("trace", traces and self.probes == "counts"),
-            ("arrivals", asked.schedule and not self._is("worker_pool")),
-            ("open", asked.is_open and self.probes != "full"),
-            ("takes-all", lasts_s and any(map(self._is, TAKE_ALL))),
-            ("deadline", lasts_s >= most_s),
-            ("remote-rate", self.is_remote and most_rps > MAX_REMOTE_RPS),
-            ("gather", self._is("gather") and self.requests > MAX_GATHER_ITEMS),
-            ("clients-limit", min(self.slots, self.requests) < self.clients),
-        ):
-            if is_wrong:
-                arrivals = f"rate {asked.rate:g}" if asked.rate else "stages"
-                most = {"items": MAX_GATHER_ITEMS, "remote_rps": MAX_REMOTE_RPS}
-                most |= {"remote_s": MAX_REMOTE_S, "s": most_s, "rps": most_rps}
-                found = {"trial": self, "arrivals": arrivals, "lasts_s": lasts_s, "most": most}
-                raise validation.refusal(name, **found)
+        faults = {
+            "remote-client": self.is_remote and self.transport.kind in (*LIBRARIES, "own"),
+            "resolve_s": resolves and not isinstance(self.target, HttpTarget),
+            "trace": traces and self.probes == "counts",
+            "arrivals": asked.schedule and not self._is("worker_pool"),
+            "open": asked.is_open and self.probes != "full",
+            "takes-all": lasts_s and any(map(self._is, TAKE_ALL)),
+            "deadline": lasts_s >= most_s,
+            "remote-rate": self.is_remote and most_rps > MAX_REMOTE_RPS,
+            "gather": self._is("gather") and self.requests > MAX_GATHER_ITEMS,
+            "clients-limit": min(self.slots, self.requests) < self.clients,
+        }
+        arrivals = f"rate {asked.rate:g}" if asked.rate else "stages"
+        most = {"items": MAX_GATHER_ITEMS, "remote_rps": MAX_REMOTE_RPS}
+        most |= {"remote_s": MAX_REMOTE_S, "s": most_s, "rps": most_rps}
+        found = {"trial": self, "arrivals": arrivals, "lasts_s": lasts_s, "most": most}
+        validation.refuse_first(faults, **found)
 
     def _check_program(self) -> None:
         """Raise `BadInput` for what only the lab's own client has, and what no program may do."""
@@ -173,14 +172,13 @@ class Trial:
         own += [f"trial.{name}" for name in _OF_CLIENT if name in changed["trial"]]
         own += [f"workload.{n}" for n in changed["workload"] if n not in parts.PROGRAM_FIELDS]
         urls = [name for name in ("url", "port") if self.switches.names(name)]
-        for which, found in (
-            ("program-target", SPEAK[self.target.kind] not in (SPEAK["http"], SPEAK["none"])),
-            ("beside-program", own),
-            ("program-remote", self.is_remote),
-            ("program-alone", urls if isinstance(self.target, NoTarget) else []),
-        ):
-            if found:
-                raise validation.refusal(which, trial=self, name=[*own, *urls, ""][0])
+        faults = {
+            "program-target": SPEAK[self.target.kind] not in (SPEAK["http"], SPEAK["none"]),
+            "beside-program": own,
+            "program-remote": self.is_remote,
+            "program-alone": urls if isinstance(self.target, NoTarget) else [],
+        }
+        validation.refuse_first(faults, trial=self, name=[*own, *urls, ""][0])
 
     def _is(self, strategy: str) -> bool:
         """Return True if the strategy is the lab's own of that name."""

@@ -118,6 +118,13 @@ def refusal(which: str, error: type[LabError] = BadInput, /, **values: Any) -> L
     return error(paths.table("refusals.toml")[which].format(**values))
 
 
+def refuse_first(faults: Mapping[str, object], **values: Any) -> None:
+    """Raise the refusal of the first of these faults that is there, if one is."""
+    for which, is_there in faults.items():
+        if is_there:
+            raise refusal(which, **values)
+
+
 def split_list(text: str, *, commas: bool = True) -> list[str]:
     """Split at each '|', else at commas outside brackets: 'randint(0,3),0.1' holds two values."""
     return re.split(r",(?![^()]*\))", text) if commas and "|" not in text else text.split("|")

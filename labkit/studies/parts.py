@@ -7,8 +7,7 @@ and a check names different arms.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
@@ -30,13 +29,6 @@ Take = Literal["smallest", "largest", "spread", "slope"]
 THEN = "@then"
 # A measure that starts so is a setting as it was in force; true counts as 1.
 EFFECTIVE = "effective."
-
-
-def _refuse_first(what: str, faults: Mapping[str, bool], **values: Any) -> None:
-    """Raise the refusal of the first fault that there is, if there is any."""
-    for fault, is_there in faults.items():
-        if is_there:
-            raise validation.refusal(f"{what}-{fault}", **values)
 
 
 class StudyPart(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -148,13 +140,16 @@ class Arm(StudyPart, frozen=True, kw_only=True):
     install: Text | None = None
 
     def __post_init__(self) -> None:
-        if self.experiment is not None and self.program is not None:
-            raise validation.refusal("arm-runs-two", arm=self)
-        if self.program is not None and self.rps is None:
-            raise validation.refusal("arm-rps", arm=self)
-        late = bool(self.scales) and "paper" not in self.scales
-        if self.published is not None and (self.own or late):
-            raise validation.refusal("arm-published", arm=self, scales=list(self.scales))
+        is_program, late = (
+            self.program is not None,
+            bool(self.scales) and "paper" not in self.scales,
+        )
+        faults = {
+            "arm-runs-two": is_program and self.experiment is not None,
+            "arm-rps": is_program and self.rps is None,
+            "arm-published": self.published is not None and (self.own or late),
+        }
+        validation.refuse_first(faults, arm=self, scales=list(self.scales))
 
     @property
     def by_others(self) -> bool:
@@ -166,7 +161,19 @@ class Arm(StudyPart, frozen=True, kw_only=True):
         return not self.scales or scale in self.scales
 
 
-class At(StudyPart, frozen=True, kw_only=True):
+class Criterion(StudyPart, frozen=True, kw_only=True):
+    """Which number is judged, of which arms, and by which band: see `Check`."""
+
+    measure: str = ""
+    of: Side = {}
+    to: Side | None = None
+    take: Take | None = None
+    at_least: float | None = None
+    at_most: float | None = None
+    published: Positive | None = None
+
+
+class At(Criterion, frozen=True, kw_only=True):
     """What is different about a check at one scale.
 
     `settings` are those of its arms; `of.` or `to.` before a name means one side alone.
@@ -177,17 +184,10 @@ class At(StudyPart, frozen=True, kw_only=True):
 
     settings: Settings = {}
     undecidable: Text | None = None
-    measure: Text | None = None
-    of: Side | None = None
-    to: Side | None = None
-    take: Take | None = None
-    at_least: float | None = None
-    at_most: float | None = None
-    published: Positive | None = None
     despite_disturbance: bool | None = None
 
 
-class Check(StudyPart, frozen=True, kw_only=True):
+class Check(Criterion, frozen=True, kw_only=True):
     """One number, and the band in which it counts for the claim; without a band it only informs.
 
     Each check of a claim with a band is a `regime`, with a verdict of its own: the setting in which
@@ -210,17 +210,10 @@ class Check(StudyPart, frozen=True, kw_only=True):
     says: str = ""
     regime: str = ""
     not_testable: str = ""
-    measure: str = ""
     experiment: Name | None = None
     server: Settings | None = None
     shared: Settings = {}
-    of: Side = {}
-    to: Side | None = None
-    take: Take | None = None
-    at_least: float | None = None
-    at_most: float | None = None
     exact: bool = False
-    published: Positive | None = None
     despite_disturbance: bool = False
     at: dict[Name, At] = {}
 
@@ -238,15 +231,15 @@ class Check(StudyPart, frozen=True, kw_only=True):
         else:
             fits = self.to is None and len(lists) == 1 and len(lists[0]) > 1
         faults = {
-            "measure": bool(self.measure) == bool(self.not_testable),
-            "band": not all(map(math.isfinite, ends)) or ends != sorted(ends),
-            "exact": self.exact and (self.is_ratio or not ends),
-            "published": self.published is not None and not low <= self.published <= high,
-            "sides": not fits,
-            "arms": len(set(self.arms)) < len(self.arms),
-            "server": self.server is not None and self.experiment is None,
+            "check-measure": bool(self.measure) == bool(self.not_testable),
+            "check-band": not all(map(math.isfinite, ends)) or ends != sorted(ends),
+            "check-exact": self.exact and (self.is_ratio or not ends),
+            "check-published": self.published is not None and not low <= self.published <= high,
+            "check-sides": not fits,
+            "check-arms": len(set(self.arms)) < len(self.arms),
+            "check-server": self.server is not None and self.experiment is None,
         }
-        _refuse_first("check", faults, check=self, low=low, high=high)
+        validation.refuse_first(faults, check=self, low=low, high=high)
 
     @property
     def name(self) -> str:
@@ -277,12 +270,12 @@ class Check(StudyPart, frozen=True, kw_only=True):
 
     def at_scale(self, scale: str) -> Check:
         """Return the check as it is judged at this scale."""
-        here = self.at.get(scale, At())
+        here, usual = self.at.get(scale, At()), At()
         names = {*At.__struct_fields__} - {"settings", "undecidable"}
-        given = {name: value for name in names if (value := getattr(here, name)) is not None}
+        given = {n: value for n in names if (value := getattr(here, n)) != getattr(usual, n)}
         if not given:
             return self
-        if here.of is not None:
+        if here.of:
             given = {"to": None, "take": None} | given
         if here.measure or here.at_least is not None or here.at_most is not None:
             given |= {"at_least": here.at_least, "at_most": here.at_most}
@@ -312,12 +305,13 @@ class Claim(StudyPart, frozen=True, kw_only=True):
         names = [check.regime for check in decisive]
         measured = [one for one in decisive if one.measure]
         faults = {
-            "check": not any(check.decides for check in self.checks[:1]),
-            "regimes": len(names) > 1 and (len(names) > len({*names}) or not all(names)),
-            "bands": len({(one.measure, one.take, one.band, one.exact) for one in measured}) > 1,
-            "says": len({(one.says, one.regime) for one in self.checks}) < len(self.checks),
+            "claim-check": not any(check.decides for check in self.checks[:1]),
+            "claim-regimes": len(names) > 1 and (len(names) > len({*names}) or not all(names)),
+            "claim-bands": len({(one.measure, one.take, one.band, one.exact) for one in measured})
+            > 1,
+            "claim-says": len({(one.says, one.regime) for one in self.checks}) < len(self.checks),
         }
-        _refuse_first("claim", faults, claim=self, names=names)
+        validation.refuse_first(faults, claim=self, names=names)
 
 
 class Judged(msgspec.Struct, frozen=True, kw_only=True):

@@ -353,7 +353,7 @@ def parse(text: str, name: str | None = None) -> StudyFile:
         study = msgspec.convert(data, StudyFile)
     except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
         unknown = re.search(r"unknown field `(.+?)`", str(error))
-        every = parts.StudyPart.__subclasses__()
+        every = [*parts.StudyPart.__subclasses__(), *parts.Criterion.__subclasses__()]
         known = [name for part in every for name in part.__struct_encode_fields__]
         nearest = validation.did_you_mean(unknown[1], known) if unknown else ""
         raise BadInput(f"{where} cannot be read: {error}{nearest}") from None

@@ -94,12 +94,11 @@ def main() -> int:
     """Examine one strategy; return 2 for one that cannot be loaded here."""
     request, output = lifeline.take_job(ExamRequest)
     lifeline.end_with_parent()
-    sys.path.extend(entry for entry in request.path if entry not in sys.path)
 
     def load() -> Strategy:
         if request.function is None:
             return strategies.load(request.name).__wrapped__
-        own: Strategy = lifeline.load(request.function)
+        own: Strategy = lifeline.load(request.function, request.path)
         return own
 
     try:

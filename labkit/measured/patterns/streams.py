@@ -19,10 +19,9 @@ slowest item, and nothing takes the place of those that are done. Without a barr
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
 from itertools import islice
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from labkit.spec.validation import AtLeastOne, check
 
@@ -40,51 +39,46 @@ def in_chunks(items: Iterable[Item], size: int) -> Iterator[tuple[Item, ...]]:
     return iter(lambda: tuple(islice(source, size)), ())
 
 
-async def in_order(
+def in_order(
     fetch: Callable[[Item], Awaitable[Result]], items: Iterable[Item], limit: int
 ) -> AsyncGenerator[tuple[Item, Result], None]:
     """Yield each item and its result in the order of `items`: a slow one delays the rest."""
-    check("limit", limit, AtLeastOne)
-    source = iter(items)
-    window: deque[tuple[Item, asyncio.Future[Result]]] = deque()
-    try:
-        while True:
-            for item in islice(source, limit - len(window)):
-                window.append((item, asyncio.ensure_future(fetch(item))))
-            if not window:
-                return
-            item, call = window[0]
-            await asyncio.wait([call])
-            window.popleft()
-            yield item, call.result()
-    finally:
-        await _end(call for _, call in window)
+    return _results(fetch, items, limit, None)
 
 
-async def as_completed(
+def as_completed(
     fetch: Callable[[Item], Awaitable[Result]], items: Iterable[Item], limit: int
 ) -> AsyncGenerator[tuple[Item, Result], None]:
     """Yield each item and its result as soon as it is done."""
+    return _results(fetch, items, limit, asyncio.Queue())
+
+
+async def _results(
+    fetch: Callable[[Item], Awaitable[Result]],
+    items: Iterable[Item],
+    limit: int,
+    done: asyncio.Queue[asyncio.Future[Result]] | None,
+) -> AsyncGenerator[tuple[Item, Result], None]:
+    """Yield items and results as the calls come to be `done`, or else in the order of the items."""
     check("limit", limit, AtLeastOne)
     source = iter(items)
     running: dict[asyncio.Future[Result], Item] = {}
-    done: asyncio.Queue[asyncio.Future[Result]] = asyncio.Queue()
     try:
         while True:
             for item in islice(source, limit - len(running)):
                 call = asyncio.ensure_future(fetch(item))
                 running[call] = item
-                call.add_done_callback(done.put_nowait)
+                if done is not None:
+                    call.add_done_callback(done.put_nowait)
             if not running:
                 return
-            first = await done.get()
+            if done is not None:
+                first = await done.get()
+            else:
+                first = next(iter(running))
+                await asyncio.wait([first])
             yield running.pop(first), first.result()
     finally:
-        await _end(running)
-
-
-async def _end(calls: Iterable[asyncio.Future[Any]]) -> None:
-    left = list(calls)
-    for call in left:
-        call.cancel()
-    await asyncio.gather(*left, return_exceptions=True)
+        for left in running:
+            left.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
