@@ -9,7 +9,7 @@ import json
 import os
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,7 +19,6 @@ import pytest
 import redis
 import redis.asyncio
 from calls import kinds, raised
-from counted import turns
 from machines import checks
 from redis import exceptions
 from servers import PATIENCE_S, Ran, ran
@@ -31,7 +30,7 @@ from labkit.errors import TrialFailed
 from labkit.launch import launcher
 from labkit.measured.targets.valkey import value
 from labkit.measured.transports import open_transport
-from labkit.measured.transports.redis import Batches, Redis, keys_of
+from labkit.measured.transports.redis import Redis, keys_of
 from labkit.record.guards import FAILURES
 from labkit.spec.addresses import REDIS_URL
 from labkit.spec.transports import RedisTransport
@@ -291,82 +290,30 @@ def test_failures_are_told_apart(error: list[Any], cause: list[Any], kind: str) 
 # Pipelines
 
 
-class Pipeline:
-    """Stands for a client and its pipeline; answers when it is let go."""
+async def test_calls_that_come_together_share_a_round_trip_up_to_the_depth(
+    valkey: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent, execute = list[int](), redis.asyncio.client.Pipeline.execute
 
-    def __init__(self, answer: Callable[[str], Any] = str.upper, *, at_once: bool = True) -> None:
-        self.sent: list[list[str]] = []
-        self.answer, self.let_go = answer, asyncio.Event()
-        if at_once:
-            self.let_go.set()
+    async def noting(pipeline: Any, **how: Any) -> Any:
+        sent.append(len(pipeline))
+        return await execute(pipeline, **how)
 
-    @contextlib.asynccontextmanager
-    async def pipeline(self, *, transaction: bool) -> Any:
-        assert not transaction
-        self.sent.append([])
-        yield self
+    monkeypatch.setattr(redis.asyncio.client.Pipeline, "execute", noting)
+    async with opened(valkey.url, mode="pipeline", depth=3) as (fetch, _):
+        found = await asyncio.gather(*map(fetch, range(7)))
 
-    def get(self, key: str) -> None:
-        self.sent[-1].append(key)
-
-    async def execute(self, *, raise_on_error: bool) -> list[Any]:
-        assert not raise_on_error
-        keys = list(self.sent[-1])
-        await self.let_go.wait()
-        return [self.answer(key) for key in keys]
+    assert found == [value(item, 20) for item in range(7)]
+    assert sent == [3, 3, 1]
 
 
-async def test_calls_of_one_turn_share_a_round_trip_up_to_the_depth() -> None:
-    client = Pipeline()
-    batches = Batches(client, 3)  # type: ignore[arg-type]
-
-    first = await asyncio.gather(*map(batches.get, "abcdefg"))
-
-    assert (first, await batches.get("h")) == (list("ABCDEFG"), "H")
-    assert client.sent == [["a", "b", "c"], ["d", "e", "f"], ["g"], ["h"]]
-
-
-async def test_an_error_is_of_the_call_that_it_answers_and_a_lost_round_trip_of_all() -> None:
-    def lost(_: str) -> Any:
-        raise exceptions.ConnectionError("closed")
-
-    wrong = exceptions.ResponseError("of b")
-    batches = Batches(Pipeline(lambda key: wrong if key == "b" else b"x"), 3)  # type: ignore[arg-type]
-    assert await kinds(Redis, *map(batches.get, "abc")) == ["ok", "status", "ok"]
-    batches = Batches(Pipeline(lost), 3)  # type: ignore[arg-type]
-    assert await kinds(Redis, *map(batches.get, "ab")) == ["disconnected"] * 2
-
-
-async def test_a_call_that_comes_as_all_others_leave_has_a_round_trip_of_its_own() -> None:
-    client = Pipeline()
-    batches = Batches(client, 3)  # type: ignore[arg-type]
-    leaves = asyncio.ensure_future(batches.get("a"))
-    await turns(1)
-    leaves.cancel()
-    assert await asyncio.ensure_future(batches.get("b")) == "B"
-    assert client.sent == [["b"]]
-
-
-@pytest.mark.parametrize("given_up", [1, 2])
-async def test_a_call_that_is_given_up_takes_no_other_with_it(given_up: int) -> None:
-    before = asyncio.all_tasks()
-    client = Pipeline(at_once=False)
-    batches = Batches(client, 3)  # type: ignore[arg-type]
-    calls = [asyncio.ensure_future(batches.get(key)) for key in "ab"]
-    await turns(3)
-    assert client.sent == [["a", "b"]]
-    assert len(asyncio.all_tasks() - before) == 3
-    for call in calls[:given_up]:
-        call.cancel()
-    if given_up == 1:
-        client.let_go.set()
-    found = await asyncio.gather(*calls, return_exceptions=True)
-    await turns(2)
-
-    # When all are given up, so is the round trip.
-    assert asyncio.all_tasks() == before
-    assert all(isinstance(one, asyncio.CancelledError) for one in found[:given_up])
-    assert found[given_up:] == ["B"][: 2 - given_up]
+async def test_an_error_is_of_the_call_that_it_answers(valkey: Target, client: redis.Redis) -> None:
+    url = valkey.url.partition("#")[0] + "#prefix=other:&keys=3"
+    client.mset({"other:0": "x", "other:2": "x"})
+    client.lpush("other:1", "no text")
+    async with opened(url, mode="pipeline") as (fetch, _):
+        assert await kinds(Redis, *map(fetch, range(3))) == ["ok", "status", "ok"]
+    client.delete(*(f"other:{key}" for key in range(3)))
 
 
 # Trials

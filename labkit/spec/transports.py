@@ -256,7 +256,7 @@ class RedisTransport(Transport, frozen=True, kw_only=True, tag="redis"):
 
     `mode`: client (a client and a connection for each call), pool (a `ConnectionPool`, which raises
     when all of its connections are in use), blocking (a `BlockingConnectionPool`, which lets the
-    call wait up to `pool_timeout_s`) or pipeline (calls made in the same turn of the loop share a
+    call wait up to `pool_timeout_s`) or pipeline (calls that come in one turn of the loop share a
     round trip, up to `depth` of them, over a blocking pool). `max_connections=0` is no limit; a
     client of one call has it to itself. `timeout_s` is for each write and each read.
     """

@@ -6,8 +6,8 @@ is retried, as the lab counts each call once.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, cast
 from urllib.parse import parse_qs, urlsplit
 
@@ -45,8 +45,9 @@ class Redis(TransportClient[RedisTransport]):
 
     async def open(self) -> Fetch:
         """Open a pool; return what a strategy calls for each item."""
-        asked, key_of = self.settings, keys_of(self.to.url)
-        pool = self._make_pool()
+        asked, pool = self.settings, self._make_pool()
+        # What `get` is asked for: a key, or of a pipeline the item, which no other call has.
+        key_of: Callable[[int], Any] = keys_of(self.to.url)
         client: redis.Redis = await self.stack.enter_async_context(redis.Redis.from_pool(pool))
         limit, given = pool.max_connections, pool.connection_kwargs
         self._in_force = {"mode": asked.mode, "pool": type(pool).__name__}
@@ -56,17 +57,22 @@ class Redis(TransportClient[RedisTransport]):
         self._in_force["hiredis"] = HIREDIS_AVAILABLE
         if isinstance(pool, redis.BlockingConnectionPool):
             self._in_force["pool_timeout_s"] = pool.timeout
-        get: Callable[[str], Any] = client.get
+        get: Callable[[Any], Any] = client.get
         if asked.mode == "client":
             get = self._get_with_new_client
         elif asked.mode == "pipeline":
+            from labkit.measured.patterns import Batcher  # here: other modes need none
+
             self._in_force["depth"] = asked.depth
-            get = Batches(client, asked.depth).get
+            ask, key_of = partial(pipelined, client, key_of), int
+            get = Batcher(ask, max_size=asked.depth, delay_s=0).get
 
         async def fetch(item: int) -> bytes:
             value = await get(key_of(item))
             if value is None:
                 raise Missing("the server has no such key")
+            if isinstance(value, Exception):  # of a pipeline it is among the answers
+                raise value
             return cast(bytes, value)
 
         return fetch
@@ -92,36 +98,14 @@ class Redis(TransportClient[RedisTransport]):
             return await client.get(key)
 
 
-class Batches:
-    """Calls of one turn of the loop, up to `depth` of them, in one round trip."""
-
-    def __init__(self, client: redis.Redis, depth: int) -> None:
-        from labkit.measured.patterns.shared_calls import Flight  # here: other modes need none
-
-        self._client, self._depth, self._begin = client, depth, Flight[list[Any]]
-        self._keys: list[str] = []
-        self._flight: Flight[list[Any]]
-
-    async def get(self, key: str) -> Any:
-        """Return the value of a key, asked for with those of other calls."""
-        if len(self._keys) in (0, self._depth) or self._flight.ending:
-            self._keys = []
-            self._flight = self._begin(self._execute(self._keys))
-        flight, place = self._flight, len(self._keys)
-        self._keys.append(key)
-        answer = (await flight.result())[place]
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-    async def _execute(self, keys: list[str]) -> list[Any]:
-        await asyncio.sleep(0)  # the other calls of this turn are to come in; tasks may be eager
-        if self._keys is keys:
-            self._keys = []
-        async with self._client.pipeline(transaction=False) as pipe:
-            for key in keys:
-                pipe.get(key)
-            return list(await pipe.execute(raise_on_error=False))
+async def pipelined(
+    client: redis.Redis, key_of: Callable[[int], str], items: Sequence[int]
+) -> dict[int, Any]:
+    """Return what the server answers for each of many items, asked for in one round trip."""
+    async with client.pipeline(transaction=False) as pipe:
+        for item in items:
+            pipe.get(key_of(item))
+        return dict(zip(items, await pipe.execute(raise_on_error=False), strict=True))
 
 
 def keys_of(url: str) -> Callable[[int], str]:
