@@ -37,7 +37,7 @@ def connections_in_use(answer: object) -> str:
     return (
         "most of them stand idle while your own code computes. Give the connection back in "
         "between, where no transaction forbids it, and fewer than half will do. It is a mean: a "
-        "pool of just that size has a line in front of it"
+        "pool of just that size has a queue in front of it"
     )
 
 
