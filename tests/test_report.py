@@ -19,7 +19,7 @@ from labkit.report import html as report
 from labkit.report import study as report_study
 from labkit.report.file_study import Ledger
 from labkit.report.html import Table
-from labkit.report.study import Study
+from labkit.report.study import Study, Sweep
 from labkit.stats import frames
 from labkit.studies.verdicts import MARKS, Verdict
 from tests.factories import load_study, make_record, make_study
@@ -125,9 +125,22 @@ def test_page_of_a_study_is_well_formed_and_complete(monkeypatch: pytest.MonkeyP
         "labkit reproduce claims --scale smoke",
     ]
     assert [each for each in words if each not in text] == []
+    # The lead and the table of claims stand there once.
+    assert [text.count(once) for once in ("Measured on", "1 claim", "body-cap/announced: ")] == [
+        1,
+        1,
+        1,
+    ]
     # The forest, and the timeline of the first run of the arm.
     assert len(page.of("img")) == 2
     assert page.html == written().html
+
+
+def test_a_chart_is_drawn_again_only_where_it_changed() -> None:
+    chart = Sweep([make_record(settings={"limit": n}, axes={"limit": n}) for n in (1, 2)]).plot()
+    first = chart.svg()
+    assert chart.svg() is first
+    assert chart.guess(3).svg() != first
 
 
 def test_environment_is_flat_and_a_table_has_its_cells() -> None:

@@ -123,3 +123,13 @@ def test_an_arm_runs_in_both_by_any_programs_and_a_strangers_file_only_where_all
     assert {*ran} == {"one", "one@then"}
     assert ran["one@then"].counts.ok == 20
     assert "left out" not in found.text()
+
+
+@pytest.mark.parametrize("measure", ["wall_s", "cpu_us_per_request"])
+def test_a_reference_that_was_judged_by_another_measure_says_so(measure: str) -> None:
+    smaller = f'{TEXT}[claim.at.smoke]\nmeasure = "{measure}"\nat_least = 2\n'
+    file, records = study_file.parse(smaller), reproduced(one=[2.0] * 3, other=[1.0] * 3).records
+    here, there = (Reproduction(file, scale, records) for scale in ("smoke", "paper"))
+
+    ((*_, reference, _),) = here.verdict_table(there).rows
+    assert reference.endswith("holds, by another measure") == (measure != "wall_s")

@@ -93,7 +93,7 @@ class Chart(Figure):
         foot_in = legend_in + _LINE_IN * len(lines) + 0.1
         super().__init__(figsize=(WIDTH_IN, height_in + foot_in), layout=_Steady())
         self.alt = alt or f"{title}. {'; '.join(parts)}."
-        self.notes = tuple(notes)
+        self.notes, self._svg = tuple(notes), ""
         parts = self.subfigures(2, 1, squeeze=False, height_ratios=[height_in, foot_in])
         self.body: SubFigure = parts[0, 0]
         foot: SubFigure = parts[1, 0]
@@ -142,9 +142,11 @@ class Chart(Figure):
     @style.applied()
     def svg(self) -> str:
         """Return this chart as SVG; the same data give the same text."""
-        buffer = io.StringIO()
-        self.savefig(buffer, format="svg", metadata={"Date": None})
-        return buffer.getvalue()
+        if self.stale or not self._svg:  # whatever is drawn on it makes it stale
+            buffer = io.StringIO()
+            self.savefig(buffer, format="svg", metadata={"Date": None})
+            self._svg, self.stale = buffer.getvalue(), False
+        return self._svg
 
     @style.applied()
     def png(self, dpi: int = style.PNG_DPI, *, transparent: bool = False) -> bytes:

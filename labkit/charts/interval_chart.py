@@ -51,7 +51,7 @@ _PUBLISHED: Mark = ("d", INK)
 
 
 # Letters of a line beside the marks: more would end beyond the picture.
-_MAX_BOLD, _MAX_WORDS = 55, 60
+_MAX_BOLD, _MAX_WORDS = 55, 57
 
 
 # A verdict on a claim in one regime, with the figures of the check that decided it: what

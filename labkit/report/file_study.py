@@ -115,7 +115,9 @@ def _claimed(one: Verdict, claim: Claim | None, file: StudyFile, there: Verdict 
         of.effect.partition(" in ")[0] if of else ""
         for of in (one.then, one.deciding, there and there.deciding)
     )
-    elsewhere += f"; {there.verdict}" if there else ""
+    judged_by = {(of.measure, of.take, of.is_ratio) for of in (one, there) if of and of.deciding}
+    by = ", by another measure" if len(judged_by) > 1 else ""
+    elsewhere += f"; {there.verdict}{by}" if there else ""
     beside = [each for each in one.findings if each is not one.deciding]
     why = [one.because, *(f"{each.marked.strip()}: {each.reason}" for each in beside)]
     cells = [
@@ -227,7 +229,8 @@ class FileStudy(Study):
         `picture` takes the place of the study's own chart.
         """
         file, repeat = self.file, f"`labkit reproduce {self.file.id} --scale {self.scale}`"
-        chart, there = html.figure(picture or self.plot()), self.reference
+        chart, there, own = html.figure(picture or self.plot()), self.reference, self.table()
+        claims = own if isinstance(own, Claims) else self.verdict_table(there)
         cited = file.cited()
         links = [html.link(one.short, one.url or "") for one in cited]
         links += [html.link("its programs", one.code) for one in cited if one.code]
@@ -235,8 +238,8 @@ class FileStudy(Study):
             f"{file.title}: run again at scale {self.scale}",
             self.tally(),
             html.section("What was published", html.sentences([file.about]), ", ".join(links)),
-            html.section("Verdicts", self.verdict_table(there).html()),
-            html.section("Published beside measured", self.table().html(), chart),
+            html.section("Verdicts", claims.html()),
+            html.section("Published beside measured", own.html() if own != claims else "", chart),
             html.section("The reference machine", there.table().html() if there else ""),
             html.section("Beside the baseline", self.changes.html() if self.changes else ""),
             html.section("What differs from then", html.sentences(file.notes)),
@@ -263,8 +266,8 @@ class Ledger(FileStudy):
 
     def sentences(self) -> list[str]:
         """Return how many of each verdict, how to read them, and under what they were found."""
-        where = f"Scale {self.scale}; loopback only. {self.measured_on()}"
-        return [self.tally(), paths.sentence("effects"), where]
+        where = f"Scale {self.scale}; loopback only."
+        return [self.tally(), paths.sentence("effects"), where, self.measured_on()]
 
     def html(self) -> str:
         """Return the table with its sentences, and why requests failed."""

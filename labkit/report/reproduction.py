@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -31,15 +32,15 @@ class Reproduction(FileStudy):
     def _summary(self) -> stats.DataFrame:
         return stats.summary_of(self.records, self.by, stats.counted(self._frame, self.by))
 
-    def report(self, picture: charts.Chart | None = None) -> str:
-        """Return one HTML page, with the stored reference beside it where there is one."""
+    def write(self, folder: Path, picture: charts.Chart | None = None) -> Path:
+        """Write the report, with the stored reference beside it where there is one."""
         from labkit.report import stored  # here: it makes objects of this class
 
         with suppress(BadInput):
             there = stored.reference(self.file.id)
             if there.file == self.file:
                 self.reference, picture = there, self.plot(reference=there)
-        return super().report(picture)
+        return super().write(folder, picture)
 
     def omissions(self) -> list[str]:
         """Return which runs no figure is of, and why: left out, made again, not run."""

@@ -171,10 +171,13 @@ class Outcome(Shown):
         every_figure = Outcome.table(self) if every[1:] else tables.of_run(every[0])
         noted, found = tables.of_warnings(every), (one for r in every for one in r.first_errors)
         errors = html.listed([f"`{text}`" for text in dict.fromkeys(found)])
+        says, whole = [lead, *self.notes, self.measured_on()], "".join(own)
+        for sentence in says:  # it stands on the page once
+            whole = whole.replace(html.sentences([sentence]), "")
         return html.page(
             title,
-            " ".join([lead, *self.notes, self.measured_on()]).strip(),
-            *own,
+            " ".join(says).strip(),
+            whole,
             html.section("Throughput and latency", tails.html()),
             html.section("The first run of each", *timelines, html.sentences([more])),
             html.section("Warnings and failures", noted.html() if noted.rows else "", errors),
@@ -196,7 +199,7 @@ class Outcome(Shown):
             picture = picture or self.plot()
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            for kind in ("svg", "png"):
+            for kind in ("png", "svg"):
                 if picture is not None:
                     picture.save(folder / f"{self.chart}.{kind}")
             (folder / "result.json").write_bytes(msgspec.json.encode(self.to_dict()))

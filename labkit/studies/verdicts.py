@@ -21,7 +21,7 @@ MARKS: Mapping[str, str] = MappingProxyType(paths.table("tables.toml")["marks"])
 
 _UNTESTABLE = "not testable here"
 # What a finding repeats of its check.
-OF_CHECK = ("says", "measure", "published", "at_least", "at_most", "exact", "is_ratio")
+OF_CHECK = ("says", "measure", "published", "at_least", "at_most", "exact", "is_ratio", "take")
 _UNITS: Mapping[str, tuple[str, float]] = paths.table("tables.toml")["units"]
 
 
@@ -51,6 +51,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     is_ratio: bool
     effect: str
     said: str
+    take: str | None = None
 
     @property
     def marked(self) -> str:

@@ -145,6 +145,7 @@ def break_even(points: Sequence[Coded], title: str) -> Chart:
         marks = {"color": look["color"], "markersize": 9, "label": coding}
         ax.plot(list(paced), list(paced.values()), look["marker"], **marks)
     _logarithmic(ax, "rate of the link (bytes per second)", "time of a body (ms)")
+    axes.logarithmic(ax.xaxis, (1, 3))  # more of these long numbers would overlap
     return chart
 
 

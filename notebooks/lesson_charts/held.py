@@ -66,6 +66,8 @@ def holding(frames: Mapping[str, pd.DataFrame], limit: int) -> Chart:
         ax.axhline(limit, color=style.INK, linestyle=":", label=f"limit, {limit}")
         ax.set_ylabel(title)
         axes.from_zero(ax)
+        axes.linear(ax.yaxis, most=5)
         axes.legend_outside(ax)
+    axes.linear(panels[-1].xaxis, most=8)
     panels[-1].set_xlabel("calls started")
     return chart

@@ -8,7 +8,7 @@ from labkit.charts import Chart, style
 from lesson_charts.ideas import canvas
 
 _PLACES = (("queue", canvas.WAITING), ("connection", style.PURPLE), ("server", canvas.WORKING))
-_WIDTH, _GAP, _MAX_DOTS, _PER_ROW = 2.6, 0.9, 24, 8
+_WIDTH, _GAP, _MAX_DOTS, _PER_ROW = 2.6, 1.2, 24, 8
 
 
 @style.applied()
