@@ -27,6 +27,10 @@ def times(found: Points) -> list[float]:
     return [point.t_s for point in found.points]
 
 
+def legend(picture: Any) -> list[Any]:
+    return picture.findall("div/span/{*}svg/{*}path")
+
+
 def points(readings: int, most: int = 240) -> Points:
     found = Points(most)
     for number in range(1, readings + 1):
@@ -93,7 +97,7 @@ def test_what_is_unknown_is_no_number_and_a_reading_of_the_same_time_is_left_out
 
     assert set(found.column("client_cpu_percent")) == {None}
     assert set(found.column("server_cpu_percent")) == {None}
-    assert "nothing known yet" in strips({"a": found})
+    assert "no data yet" in strips({"a": found})
 
 
 @given(
@@ -105,7 +109,6 @@ def test_a_picture_is_well_formed_whatever_there_is(counts: list[int], name: str
 
     picture = XML(strips(arms, f"0{name}"))
 
-    assert picture.get("role") == "img"
     assert len(picture.findall(".//{*}polyline")) <= MAX_ARMS * 6
 
 
@@ -126,8 +129,32 @@ def test_of_many_arms_the_last_are_drawn_with_names_escaped_and_no_fixed_text_co
 def test_arms_differ_without_their_colours(running: str | None) -> None:
     picture = XML(strips({f"arm {n}": points(5) for n in range(MAX_ARMS)}, running))
 
-    legend = picture.findall("{*}g/{*}path[@stroke-dasharray]")
-    dashes = [one.get("stroke-dasharray") for one in legend]
+    dashes = [one.get("stroke-dasharray") for one in legend(picture)]
     assert len(set(dashes)) == MAX_ARMS
-    lines = picture.findall(".//{*}g/{*}polyline")
+    lines = picture.findall(".//{*}polyline")
     assert [one.get("stroke-dasharray") for one in lines] == dashes * (len(lines) // MAX_ARMS)
+
+
+def test_a_hidden_arm_has_no_line_and_comes_back_with_its_colour() -> None:
+    arms = {name: points(5) for name in ("a", "b", "c")}
+    shown, hidden = XML(strips(arms)), XML(strips(arms, None, ["b"]))
+
+    colours = [one.get("stroke") for one in legend(shown)]
+    assert [one.get("stroke") for one in legend(hidden)] == [colours[0], colours[2]]
+    assert {one.get("stroke") for one in hidden.iter(LINE)} == {colours[0], colours[2]}
+    assert not [*XML(strips(arms, None, [*arms])).iter(LINE)]
+
+
+def test_the_floor_of_an_arm_is_a_line_at_its_time_and_stands_in_the_legend() -> None:
+    slow, fast = points(40), points(20)
+    slow.floor_s, slow.efficiency, fast.floor_s = 2.0, 0.5, 1.0
+
+    picture = XML(strips({"slow": slow, "fast": fast}))
+    (*arms, _) = ["".join(one.itertext()).strip() for one in picture.findall("div/span")]
+
+    assert arms == ["slow: floor 2.00 s, efficiency 50.0 %", "fast: floor 1.00 s"]
+    panel = picture.find("{*}svg")
+    ends = [one.get("points").split()[-1] for one in panel.iter(LINE)]
+    at_4_s, at_2_s = (float(end.split(",")[0]) for end in ends)
+    floors = [float(one.get("d")[1:].split()[0]) for one in panel.findall("{*}path")]
+    assert floors == pytest.approx([at_2_s - (at_4_s - at_2_s) / 2, at_2_s], abs=0.2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import html
 import json
 import re
 from collections.abc import Iterator, Sequence
@@ -346,6 +347,37 @@ async def test_runs_fill_table_picture_and_study_and_their_arms_are_told_apart(b
     assert benches.NOTHING in bench.table.value
 
 
+def drawn(bench: Any) -> list[str]:
+    """Return the arms in the legend of the picture."""
+    return re.findall(r"</svg> (\w+)</span>", bench.live.value)
+
+
+async def test_an_arm_is_hidden_by_its_box_and_stays_so_in_the_next_run(bench: Any) -> None:
+    await bench.run()
+    (queue,) = (box for box in bench.arms.children if box.description == "queue")
+    queue.value = False
+    assert drawn(bench) == ["mine"]
+    await bench.run()
+    assert drawn(bench) == ["mine"]
+    queue.value = True
+    assert sorted(drawn(bench)) == ["mine", "queue"]
+    assert "2 trials in " in bench.live.value
+    bench.clear()
+    assert not bench.arms.children
+
+
+def test_a_sentence_says_what_each_ticked_strategy_and_the_transport_do(bench: Any) -> None:
+    bench.form.strategies["semaphore"].value = True
+    about = html.unescape(untagged(bench.form.about.value))
+    assert "aiohttp: aiohttp's client, with one session" in about
+    assert "semaphore: Create a task for every item up front, and let each wait" in about
+    assert "mine: A learner's own: one after another." in about
+    bench.form.strategies["semaphore"].value = False
+    fill(bench, transport="wire")
+    assert "semaphore:" not in bench.form.about.value
+    assert "wire: HTTP/1.1 on an" in bench.form.about.value
+
+
 async def test_your_queue_and_the_labs_are_two_arms_and_one_that_fails_is_said_and_kept() -> None:
     async def queue(fetch: Any, items: Any, limit: int) -> None:
         raise RuntimeError("on purpose")
@@ -396,6 +428,7 @@ async def test_a_drawing_that_fails_ends_no_trial(monkeypatch: pytest.MonkeyPatc
     with monkeypatch.context() as drawing:
         drawing.setattr("labkit.lab.live.strips", mock.Mock(side_effect=RuntimeError("no ink")))
         await bench.run()
+        assert "no ink" in bench.live.value
     assert len((await bench.run()).records) == 2
     assert "no ink" not in bench.live.value
     assert "<svg" in bench.live.value
@@ -417,5 +450,5 @@ def test_each_warning_stands_once_below_the_table() -> None:
         make_record(axes={"strategy": name}, warnings=[Note(code="loop-lag", message=text)])
         for name, text in (("queue", "late <b> & so"), ("wait", "later"))
     ]
-    html = benches.table_html(Study(records, ["strategy"]))
-    assert re.findall(r"<li>(.*?)</li>", html) == ["loop-lag (queue): late &lt;b&gt; &amp; so"]
+    page = benches.table_html(Study(records, ["strategy"]))
+    assert re.findall(r"<li>(.*?)</li>", page) == ["loop-lag (queue): late &lt;b&gt; &amp; so"]

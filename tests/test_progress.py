@@ -99,6 +99,18 @@ def test_the_card_says_which_trial_how_far_and_how_long() -> None:
     assert ("<progress" in html, "<svg" in html, "<i>" in html) == (True, True, False)
 
 
+def test_the_time_left_falls_and_a_little_later_end_does_not_raise_it() -> None:
+    reporter, shown, clock = running()
+    left = []
+    # Of 1,000: a hundred a second, then a little slower, then much slower.
+    for now, done in ((2, 200), (3, 290), (4, 380), (5, 420), (6, 425)):
+        clock.now = now
+        reporter.update(reported(now, done=done))
+        left.append(int(shown.last.partition("; about ")[2].partition(" ")[0]))
+
+    assert left == [8, 7, 6, 5, 8]
+
+
 @pytest.mark.parametrize("result", [None, Run(make_record())], ids=["none", "a run"])
 def test_one_line_is_left_where_the_cell_shows_no_result(result: Any) -> None:
     reporter, shown, _ = running()

@@ -11,7 +11,7 @@ import math
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -41,6 +41,9 @@ class Notebook(Reporter):
     one line.
     """
 
+    # Labels of arms that are not drawn.
+    hidden: Collection[str] = ()
+
     def __init__(
         self, spot: LiveOutput | None = None, clock: Callable[[], float] = time.monotonic
     ) -> None:
@@ -65,8 +68,9 @@ class Notebook(Reporter):
 
     def update(self, progress: Progress) -> None:
         """Add the reading, and redraw if it is time to."""
-        self._arms[self._label].add(progress)
-        now = self._clock()
+        arm, now = self._arms[self._label], self._clock()
+        arm.add(progress)
+        arm.floor_s = progress.trial.floor_s  # it was computed before the trial began
         if now < self._due:
             return
         # Counted from when it was due, not from now: else it waits for the reading after the next.
@@ -74,7 +78,10 @@ class Notebook(Reporter):
         super().update(progress)
 
     def finished(self, record: Record) -> None:
-        """Count it."""
+        """Count it, and keep its floor and its efficiency for the picture."""
+        if record.efficiency:  # a coded experiment has none, and no arm here
+            arm = self._arms[self._label]
+            arm.floor_s, arm.efficiency = record.floor_s, record.efficiency
         self._verdicts[record.verdict] += 1
         self.passed(record.says)
 
@@ -104,12 +111,16 @@ class Notebook(Reporter):
         words = [*([f"trial {place}"] if several else []), *filter(None, [brief(self._label)])]
         text = f"{', '.join(words)}: {status}" if words else status
         done = min((self._done + share) / max(self._trials, 1), 1.0)
-        bar = f'<progress value="{done:.3f}" style="width:100%;max-width:1030px"></progress>'
-        picture = strips(self._arms, self._label) if any(map(len, self._arms.values())) else ""
+        bar = f'<progress value="{done:.3f}" style="width:100%;max-width:820px"></progress>'
+        picture = self.picture(self._label)
         recent = self._lines[-RECENT_LINES:] if several else []
         ended = "".join(f"<div>{escape(line)}</div>" for line in recent)
         html = f'<div>{escape(text)}</div>{bar}{picture}<div style="{_SMALL}">{ended}</div>'
         self._spot.show({"text/html": html, "text/plain": visible(text)})
+
+    def picture(self, running: str | None = None) -> str:
+        """Return the picture of all arms, once one of them has a point."""
+        return strips(self._arms, running, self.hidden) if any(self._arms.values()) else ""
 
 
 class LiveOutput:
@@ -168,10 +179,11 @@ def register(shell: Any) -> None:
         completer.custom_matchers.append(kinds)
 
 
-# The picture: what trials report while they run, as one small inline SVG. It is drawn about five
-# times a second in the kernel beside the measurement, so it is text put together with the standard
-# library alone, of a bounded number of points. Text and axes have the colour of the page
-# (`currentColor`); arms differ in dash too, never in colour alone.
+# The picture: what trials report while they run, as a legend and small inline SVGs. It is drawn
+# about five times a second in the kernel beside the measurement, so it is text put together with
+# the standard library alone, of a bounded number of points. Text and axes have the colour of the
+# page (`currentColor`); arms differ in dash too, never in colour alone. The page puts as many SVGs
+# on a line as there is room for: so their text has its size, however narrow the cell is.
 
 # Of an arm: a line of so many has a point for each second pixel or so.
 MAX_POINTS = 120
@@ -181,8 +193,7 @@ MAX_ARMS = 8
 MIN_RATE_S = 0.05
 # Letters of a label in the legend; a longer one is cut.
 MAX_LABEL = 36
-_WIDTH, _HEIGHT, _MARGIN, _BOTTOM, _PLOT_WIDTH, _PLOT_HEIGHT = 264, 116, 12, 100, 240, 78
-_ACROSS, _LEGEND_HEIGHT = 3, 18
+_MARGIN, _BOTTOM, _PLOT_WIDTH, _PLOT_HEIGHT = 4, 100, 220, 78
 _SVG: Mapping[str, Any] = paths.table("picture.toml")
 COLOURS, DASHES = _SVG["colours"], _SVG["dashes"]
 
@@ -210,6 +221,9 @@ class Points:
         self._max = max(max_points, 2)
         self._span_s = 0.0
         self.points: list[Point] = []
+        # Of the trial: known once it runs, and once it has ended.
+        self.floor_s: float | None = None
+        self.efficiency: float | None = None
 
     def __len__(self) -> int:
         return len(self.points)
@@ -250,44 +264,46 @@ def _merged(a: Point, b: Point) -> Point:
     return Point(b.t_s, b.done, *(max(values, default=None) for values in known))
 
 
-def strips(arms: Mapping[str, Points], running: str | None = None) -> str:
-    """Return one inline SVG: a legend, and a panel for each figure with all arms on its axes.
+def strips(
+    arms: Mapping[str, Points], running: str | None = None, hidden: Collection[str] = ()
+) -> str:
+    """Return a legend, and an SVG for each figure with all arms on its axes, as one HTML element.
 
-    Of more than `MAX_ARMS` arms the last ones are drawn. The lines of the one that is `running` are
-    stronger. Labels are escaped.
+    The time of each arm is counted from its own start. The floors of the arms are thin lines. Of
+    more than `MAX_ARMS` arms the last ones are drawn, without those that are `hidden`. The lines of
+    the one that is `running` are stronger. Labels are escaped.
     """
-    labels = list(arms)[-MAX_ARMS:]
-    ends_s = [arms[label].points[-1].t_s for label in labels if arms[label].points]
-    end_s = max(max(ends_s, default=1.0), MIN_RATE_S)
-    lines, parts = [], []
-    for at, label in enumerate(labels):
-        # An arm keeps its colour and its dash while others join.
-        style = (len(arms) - len(labels) + at) % MAX_ARMS
+    drawn = {label: arms[label] for label in [*arms][-MAX_ARMS:] if label not in hidden}
+    floors_s = sorted({arm.floor_s for arm in drawn.values() if arm.floor_s})
+    ends_s = [arm.points[-1].t_s for arm in drawn.values() if arm.points]
+    end_s = max([*ends_s, *floors_s, MIN_RATE_S])
+    lines, legend = [], []
+    for label, arm in drawn.items():
+        # An arm keeps its colour and its dash while others join or are hidden.
+        style = [*arms].index(label) % MAX_ARMS
         stroke = f'stroke="{COLOURS[style]}" stroke-dasharray="{DASHES[style]}"'
         stroke += f' stroke-width="{2.2 if label == running else 1.5}" fill="none"'
-        lines.append((arms[label], stroke, COLOURS[style]))
-        x, y = at % _ACROSS * _WIDTH + _MARGIN, 12 + at // _ACROSS * _LEGEND_HEIGHT
-        name = label if len(label) <= MAX_LABEL else f"{label[: MAX_LABEL - 1]}…"
-        parts.append(_SVG["legend"].format(x=x, y=y, stroke=stroke, label=escape(name)))
-    top = -(-len(labels) // _ACROSS) * _LEGEND_HEIGHT + 6
-    for at, panel in enumerate(_SVG["panels"]):
-        left, down = at % _ACROSS * _WIDTH, top + at // _ACROSS * _HEIGHT
-        parts.append(_panel(panel, lines, end_s, left=left, down=down))
-    titles = ", ".join(panel["title"] for panel in _SVG["panels"])
-    words = escape(f"{titles} over time: {'; '.join(labels)}")
-    width, height = _ACROSS * _WIDTH, top + len(_SVG["panels"]) // _ACROSS * _HEIGHT
-    return str(_SVG["whole"].format(words=words, width=width, height=height, parts="".join(parts)))
+        lines.append((arm, stroke, COLOURS[style]))
+        words = brief(label, MAX_LABEL)
+        words += f": floor {arm.floor_s:,.2f} s" if arm.floor_s else ""
+        words += f", efficiency {100 * arm.efficiency:.1f} %" if arm.efficiency else ""
+        legend.append(_SVG["legend"].format(stroke=stroke, label=escape(words)))
+    if floors_s:
+        legend.append(_SVG["legend"].format(stroke=_SVG["thin"], label=_SVG["floors"]))
+    places = [_MARGIN + floor_s / end_s * _PLOT_WIDTH for floor_s in floors_s]
+    floors = "".join(f'<path d="M{x:.1f} 22V100" {_SVG["thin"]}/>' for x in places)
+    parts = [_panel(panel, lines, end_s, floors) for panel in _SVG["panels"]]
+    return str(_SVG["whole"].format(legend="".join(legend), parts="".join(parts)))
 
 
 def _panel(
-    panel: Mapping[str, Any], arms: Sequence[tuple[Points, str, str]], end_s: float, **place: int
+    panel: Mapping[str, Any], arms: Sequence[tuple[Points, str, str]], end_s: float, drawn: str
 ) -> str:
     """Return a title, an axis from 0 to a round number, the time at its end, and the lines."""
     columns, scale = [arm.column(panel["column"]) for arm, _, _ in arms], panel["scale"]
     known = [value for column in columns for value in column if value is not None]
     top = _round_up(max([value * scale for value in known] + [panel["least"]]))
-    highest = f"{top:,.10g}" if known else "nothing known yet"
-    drawn = ""
+    highest = f"{top:,.10g}" if known else "no data yet"
     for (arm, stroke, colour), column in zip(arms, columns, strict=True):
         line = [
             # Inside its panel, whatever was reported.
@@ -300,8 +316,7 @@ def _panel(
             x, y = line[-1].split(",")
             drawn += f'<polyline points="{" ".join(line)}" {stroke}/>'
             drawn += f'<circle cx="{x}" cy="{y}" r="3" fill="{colour}"/>'
-    more = {"lines": drawn, "highest": highest, "end_s": end_s, **place}
-    return str(_SVG["panel"].format(**panel, **more))
+    return str(_SVG["panel"].format(**panel, lines=drawn, highest=highest, end_s=end_s))
 
 
 def _round_up(value: float) -> float:

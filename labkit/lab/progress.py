@@ -30,12 +30,12 @@ BAR = 16
 class Reporter:
     """The silent reporter: it counts the trials that have ended. Subclasses show them."""
 
-    _label, _began, _done, _trials = "", 0.0, 0, 0
+    _label, _began, _done, _trials, _until = "", 0.0, 0, 0, 0.0
     _clock: Callable[[], float] = staticmethod(time.monotonic)
 
     def begin(self, trials: int) -> None:
         """Count anew: so many trials are about to run."""
-        self._done, self._trials, self._began = 0, trials, self._clock()
+        self._done, self._trials, self._began, self._until = 0, trials, self._clock(), 0.0
 
     def announce(self, line: str) -> None:
         """Show what comes before the next trial: a study of several, an environment to build."""
@@ -72,10 +72,14 @@ class Reporter:
 
     def _left(self, share: float = 0.0) -> str:
         """Return the time left of all, such as 'about 40 s left', extrapolated from that so far."""
-        done, took_s = self._done + share, self._clock() - self._began
+        done, now = self._done + share, self._clock()
         if done <= 0:
             return "estimating"
-        return f"about {took_s * (self._trials - done) / done:,.0f} s left"
+        until = now + (now - self._began) * (self._trials - done) / done
+        # It counts down: an end that is estimated a little later than before changes nothing.
+        if not self._until < until < self._until + (self._until - now) / 2:
+            self._until = until
+        return f"about {self._until - now:,.0f} s left"
 
     def _show(self, status: str, share: float = 0.0) -> None:
         """Show the status of the trial that runs, of which that share is done."""

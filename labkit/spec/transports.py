@@ -58,8 +58,9 @@ class LibraryTransport(Transport, frozen=True, kw_only=True):
 
 
 class AiohttpTransport(LibraryTransport, frozen=True, kw_only=True, tag="aiohttp"):
-    """aiohttp's client. Names and meanings of the connector's settings are `TCPConnector`'s own.
+    """aiohttp's client, with one session for all calls unless `session_per_request` is set.
 
+    Names and meanings of the connector's settings are `TCPConnector`'s own.
     `limit=0` is no limit (aiohttp's own default is 100). `retry_dropped` is aiohttp's habit of
     sending an idempotent request again on a reused connection that was dropped; it is off, because
     the lab counts each request once. `resolve_s` gives the synthetic server a name, which a

@@ -70,6 +70,9 @@ def test_run_watch_stop_and_take_the_code_along(bench: Bench, lab: Lab) -> None:
     page.locator(".labkit-run").click()
     says(bench, "2 trials in ")
     assert sorted(rows(bench)) == ["semaphore", "worker_pool"]
+    page.locator(".labkit-arms").get_by_label("semaphore").uncheck()
+    page.locator(".labkit-live figure").get_by_text("semaphore").wait_for(state="detached")
+    says(bench, "2 trials in ")
     bench.pictures("panel-table")
 
     code = page.locator(".labkit-code pre").inner_text()

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import inspect
+import re
 import sys
 import threading
 from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -29,7 +30,7 @@ from labkit import paths, stats
 from labkit.errors import BadInput, LabError, TrialFailed
 from labkit.escaping import escape
 from labkit.lab import progress
-from labkit.lab.live import LiveOutput, Notebook, strips
+from labkit.lab.live import LiveOutput, Notebook
 from labkit.notebook.panel.form import Form, PanelRun, Strategy, named, read, settings_of, styled
 from labkit.record import codes
 from labkit.record.record import Record
@@ -103,9 +104,11 @@ class Area(LiveOutput):
 class Watching(Notebook):
     """The live picture of a cell that waits, which stays; and the arms and records behind it."""
 
-    def __init__(self, shown: Any, joined: Callable[[], None]) -> None:
+    def __init__(self, shown: Any, joined: Callable[[], None], ticked: Callable[..., None]) -> None:
         super().__init__(Area(shown, self.picture))
-        self._joined = joined
+        self._joined, self._ticked = joined, ticked
+        # A tick box for each arm: whether its lines are drawn.
+        self.boxes = styled(widgets.HBox(), "ticks", "arms")
         self.measured: list[tuple[Arm, Record]] = []
         self._seen: list[Arm] = []
         self._codes: dict[str, list[Any]] = {}
@@ -114,6 +117,7 @@ class Watching(Notebook):
         """Forget all arms and records."""
         for remembered in (self.measured, self._seen, self._arms):
             remembered.clear()
+        self.boxes.children = ()
         self._spot.close(None)
 
     def begin(self, trials: int) -> None:
@@ -138,6 +142,17 @@ class Watching(Notebook):
         names = differing([*self._seen[:1], arm])
         self._seen.append(arm)
         super().started(replace(step, axes={name: arm[name] for name in names}))
+        boxes = {box.description: box for box in self.boxes.children}
+        if self._label not in boxes:
+            box = widgets.Checkbox(description=self._label, value=True, indent=False)
+            box.observe(self._ticked, names="value")
+            boxes[self._label] = box
+        self.boxes.children = [boxes[label] for label in self._arms]
+
+    @property
+    def hidden(self) -> list[str]:  # type: ignore[override]  # it follows the boxes
+        """Return the arms whose box is not ticked."""
+        return [box.description for box in self.boxes.children if not box.value]
 
     def finished(self, record: Record) -> None:
         """Add the record, unless its trial was stopped half-way."""
@@ -150,17 +165,12 @@ class Watching(Notebook):
         """Show what is stored."""
         self._lines[:] = [says]
 
-    def picture(self) -> str:
-        """Return all arms on the same axes, as SVG."""
-        arms = {label: points for label, points in self._arms.items() if len(points)}
-        return strips(arms) if arms else ""
-
-    def _show(self, status: str, share: float = 0.0) -> None:
+    def picture(self, running: str | None = None) -> str:
+        """Return the picture of all arms, or why it cannot be drawn."""
         try:
-            super()._show(status, share)
+            return super().picture(running)
         except Exception as error:  # noqa: BLE001  # whatever it is, the trial is worth more
-            fault = f"the picture cannot be drawn ({type(error).__name__}: {error})"
-            self._spot.show({"text/html": escape(fault)})
+            return escape(f"the picture cannot be drawn ({type(error).__name__}: {error})")
 
 
 def differing(arms: Sequence[Arm]) -> list[str]:
@@ -206,9 +216,10 @@ class Bench:
         self.clear_button = button("clear", "trash", "", self.clear)
         areas = [styled(widgets.HTML(), name) for name in ("live", "table", "code")]
         self.live, self.table, self.code_shown = areas
-        self._watching = Watching(self.live, self._tabulate)
+        self._watching = Watching(self.live, self._tabulate, self._redraw)
+        self.arms = self._watching.boxes
         buttons = widgets.HBox([self.run_button, self.stop_button, self.clear_button])
-        parts = [widgets.HTML(STYLE), self.form.box, buttons, *areas]
+        parts = [widgets.HTML(STYLE), self.form.box, buttons, self.arms, *areas]
         self.widget = styled(widgets.VBox(parts), "panel")
         self._read()
         self._tabulate()
@@ -276,6 +287,12 @@ class Bench:
         if not self.is_running:
             self._watching.clear()
             self._tabulate()
+
+    @in_main_loop
+    def _redraw(self) -> None:
+        """Draw the picture anew where it is now: an arm was hidden or is shown again."""
+        picture = self._watching.picture()
+        self.live.value = re.sub("(?s)<figure.*</figure>", lambda _: picture, self.live.value)
 
     def _start(self) -> asyncio.Task[None]:
         if self.is_running:

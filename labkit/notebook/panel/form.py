@@ -13,18 +13,21 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, get_args, get_origin
 
 import ipywidgets as widgets
 
+import labkit
 from labkit import paths
 from labkit.errors import BadInput
 from labkit.escaping import escape
 from labkit.launch import preflight
+from labkit.report import html
 from labkit.spec import delays, plan, validation
 from labkit.spec import trial as spec
-from labkit.spec.parts import ROLES, resolved
+from labkit.spec.parts import KINDS, ROLES, resolved
 from labkit.spec.registry import FILE, STRATEGIES, label_of
 from labkit.spec.targets import Command
 from labkit.spec.transports import SPEAK
@@ -196,7 +199,10 @@ class Form:
         for role in ROWS:
             legend = f'<span class="labkit-legend">{"client" if role == "trial" else role}</span>'
             self._rows[role] = styled(widgets.HBox([widgets.HTML(legend)]), "row")
-        self._rows["strategy"].children += (widgets.VBox([ticks, self._places["strategy"]]),)
+        # What each ticked strategy does, and the transport.
+        self.about = styled(widgets.HTML(), "about")
+        strategies = widgets.VBox([ticks, self._places["strategy"], self.about])
+        self._rows["strategy"].children += (strategies,)
         general = self._places[GENERAL]
         self.box = widgets.VBox([*self._rows.values(), self.all_settings, general])
 
@@ -227,6 +233,14 @@ class Form:
                 self._names[one.dotted] = one.name
         for role, row in self._rows.items():
             row.children = boxes[role]
+        described: dict[str, Any] = {transport.value: KINDS["transport"][transport.value]}
+        for name in (name for name, box in self.strategies.items() if box.value):
+            own = self._strategy(name)
+            with suppress(AttributeError, BadInput):  # in a file, or not installed
+                described[name] = getattr(labkit.strategies, own) if isinstance(own, str) else own
+        docs = {name: " ".join((of.__doc__ or "").split()) for name, of in described.items()}
+        first = [f"{name}: {doc.partition('. ')[0]}" for name, doc in docs.items() if doc]
+        self.about.value = html.listed([f"{one.removesuffix('.')}." for one in first])
 
     def _speak(self, target: str) -> tuple[str, ...]:
         """Return the transports to choose from; one of the user's own where the trial has it."""
