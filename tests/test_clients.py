@@ -8,9 +8,11 @@ from itertools import chain
 from time import perf_counter_ns
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from machines import checks
 from servers import WORKER, ran
 
 import labkit
@@ -174,6 +176,21 @@ def test_the_window_is_from_the_first_send_of_any_to_the_last_answer_to_any() ->
     assert (client.cpu_user_s, client.cpu_system_s, client.peak_rss_bytes) == (0.4, 0.2, 80)
     assert (client.cpu_percent, client.cpu_us_per_request) == (17.65, 1e5)
     assert client.to_first_send_s == 0.1
+
+
+@pytest.mark.parametrize(("case", "parts", "figures"), checks("clients.json"))
+def test_each_figure_of_clients_together(
+    case: str, parts: Any, figures: dict[str, Any], monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(merging, "MAX_SAMPLE", 2)
+
+    whole = msgspec.to_builtins(merging.merged(msgspec.convert(parts, list[Part], strict=False)))
+
+    for name, expected in figures.items():
+        found = whole
+        for key in name.split("."):
+            found = found[int(key) if key.isdigit() else key]
+        assert found == pytest.approx(expected), (case, name)
 
 
 def test_a_timeline_of_clients_is_their_sum_on_one_axis() -> None:
