@@ -294,7 +294,7 @@ def test_settings_of_an_arm_come_first_and_a_scale_shrinks_delays_and_requests()
 
 @pytest.mark.parametrize(
     ("rps", "scale", "seconds", "lasts_s", "requests"),
-    [(200, "", None, 1.0, 200), (200, "seconds = 3", None, 3.0, 600), (200, "", 0.5, 0.5, 100),
+    [(200, "", None, 1.0, 200), (200, "seconds = 0.25", None, 0.25, 50), (200, "", 0.5, 0.5, 100),
      (0.5, "settings.limit = 7", None, 1.0, 7), (0.5, "", None, 1.0, 1), (9e6, "", 9.0, 9.0, 900)],
 )  # fmt: skip
 def test_an_arm_with_a_rate_lasts_as_long_as_is_asked_for_and_fills_its_places(
@@ -310,6 +310,7 @@ def test_an_arm_with_a_rate_lasts_as_long_as_is_asked_for_and_fills_its_places(
         ("settings = { requests = 10 }", scale),
         ("published = { wall_s = 2 }", ""),
     )
+    assert [(arm.peer, arm.chart) for arm in study.arms] == [(False, True)] * len(study.arms)
     program = study.plan("smoke", cores=2, seconds=seconds).arms["one"]
     assert isinstance(program, Trial)
     assert (program.deadline_s, program.requests) == (30 + 3 * lasts_s, requests)

@@ -225,7 +225,7 @@ class Check(Criterion, frozen=True, kw_only=True):
         lists = [side for side in sides if isinstance(side, list)]
         if self.take == "slope":
             written = isinstance(self.of, dict) and isinstance(self.to, dict)
-            fits = written or (len(lists) == len(sides) > 0 and {*map(len, lists)} == {2})
+            fits = written or (len(lists) == len(sides) and {*map(len, lists)} == {2})
         elif self.take is None:
             fits = not lists
         else:
