@@ -164,6 +164,7 @@ class Arm(StudyPart, frozen=True, kw_only=True):
 class Criterion(StudyPart, frozen=True, kw_only=True):
     """Which number is judged, of which arms, and by which band: see `Check`."""
 
+    says: str = ""
     measure: str = ""
     of: Side = {}
     to: Side | None = None
@@ -207,7 +208,6 @@ class Check(Criterion, frozen=True, kw_only=True):
     different at a scale. Raises `BadInput`.
     """
 
-    says: str = ""
     regime: str = ""
     not_testable: str = ""
     experiment: Name | None = None
