@@ -100,6 +100,13 @@ def test_what_is_unknown_is_no_number_and_a_reading_of_the_same_time_is_left_out
     assert "no data yet" in strips({"a": found})
 
 
+def test_a_share_of_a_core_over_a_moment_is_no_point() -> None:
+    found = points(3)
+    found.add(reading(t_s=0.3 + MIN_RATE_S / 2, done=300, client_cpu_percent=100.0))
+
+    assert found.column("client_cpu_percent") == [50.0, 50.0, 50.0, None]
+
+
 @given(
     counts=st.lists(st.integers(0, 400), max_size=12),
     name=st.text(st.characters(exclude_categories=["Cc", "Cs"], exclude_characters="\ufffe\uffff")),

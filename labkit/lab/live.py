@@ -189,11 +189,12 @@ def register(shell: Any) -> None:
 MAX_POINTS = 120
 # So many arms can be distinguished; of more the last ones are drawn.
 MAX_ARMS = 8
-# Over less time, as before the last point of a trial, a rate is that of one burst.
+# Over less time, as before the last point of a trial, a rate or a share of a core is that of one
+# burst.
 MIN_RATE_S = 0.05
 # Letters of a label in the legend; a longer one is cut.
 MAX_LABEL = 36
-_MARGIN, _BOTTOM, _PLOT_WIDTH, _PLOT_HEIGHT = 4, 100, 220, 78
+_MARGIN, _BOTTOM, _PLOT_WIDTH, _PLOT_HEIGHT = 4, 100, 208, 78
 _SVG: Mapping[str, Any] = paths.table("picture.toml")
 COLOURS, DASHES = _SVG["colours"], _SVG["dashes"]
 
@@ -246,17 +247,18 @@ class Points:
 
     def column(self, name: str) -> list[float | None]:
         """Return `rate_rps` or a field of `Point` for each point."""
-        if name != "rate_rps":
+        if name != "rate_rps" and not name.endswith("_percent"):
             return [getattr(point, name) for point in self.points]
-        rates, before_s, before = list[float | None](), 0.0, 0
+        values, before_s, before = list[float | None](), 0.0, 0
         for point in self.points:
             took_s = point.t_s - before_s
             if took_s < MIN_RATE_S:
-                rates.append(None)
+                values.append(None)
                 continue
-            rates.append((point.done - before) / took_s)
+            rate = (point.done - before) / took_s
+            values.append(rate if name == "rate_rps" else getattr(point, name))
             before_s, before = point.t_s, point.done
-        return rates
+        return values
 
 
 def _merged(a: Point, b: Point) -> Point:

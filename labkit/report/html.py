@@ -117,7 +117,8 @@ class Table(Shown):
 
 
 def _plain(text: str) -> str:
-    return _MARKS.sub(r"\\\1", escape(visible(text, lines=False)))
+    # An apostrophe does nothing outside of a tag, and the text is also read as it stands.
+    return _MARKS.sub(r"\\\1", escape(visible(text, lines=False)).replace("&#x27;", "'"))
 
 
 def prose(text: str) -> str:
