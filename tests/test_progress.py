@@ -31,9 +31,9 @@ from labkit.spec.trial import Trial
 TRIAL = Trial(requests=1_000, limit=10)
 
 
-def reported(t_s: float, done: int = 100) -> Progress:
+def reported(t_s: float, done: int = 100, trial: Trial = TRIAL) -> Progress:
     counts = Counts(planned=1_000, sent=done + 10, not_sent=0, ok=done, failed={}, cancelled=0)
-    return Progress(trial=TRIAL, t_s=t_s, in_flight=10, counts=counts)
+    return Progress(trial=trial, t_s=t_s, in_flight=10, counts=counts)
 
 
 def step(**axes: Any) -> Step:
@@ -109,6 +109,10 @@ def test_the_time_left_falls_and_a_little_later_end_does_not_raise_it() -> None:
         left.append(int(shown.last.partition("; about ")[2].partition(" ")[0]))
 
     assert left == [8, 7, 6, 5, 8]
+    # No client is done before the floor: 1,000 delays of a second, ten at a time.
+    clock.now = 7
+    reporter.update(reported(7, done=450, trial=TRIAL.replace(delay="1")))
+    assert "about 93 s left" in shown.last
 
 
 @pytest.mark.parametrize("result", [None, Run(make_record())], ids=["none", "a run"])

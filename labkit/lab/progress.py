@@ -48,8 +48,8 @@ class Reporter:
 
     def update(self, progress: Progress) -> None:
         """Show how far the trial is, and the time left of all: about ten times a second."""
-        share = progress.share
-        self._show(f"{describe(progress)}; {self._left(share)}", share)
+        share, least_s = progress.share, (progress.trial.floor_s or 0.0) - progress.t_s
+        self._show(f"{describe(progress)}; {self._left(share, least_s)}", share)
 
     def finished(self, record: Record) -> None:
         """Count a trial that has ended and whose record is stored."""
@@ -70,12 +70,12 @@ class Reporter:
     def end(self) -> None:
         """Show that no more will come, whether all trials ran or not."""
 
-    def _left(self, share: float = 0.0) -> str:
-        """Return the time left of all, such as 'about 40 s left', extrapolated from that so far."""
+    def _left(self, share: float = 0.0, least_s: float = 0.0) -> str:
+        """Return the time left, such as 'about 40 s left': extrapolated, `least_s` or more."""
         done, now = self._done + share, self._clock()
         if done <= 0:
             return "estimating"
-        until = now + (now - self._began) * (self._trials - done) / done
+        until = now + max((now - self._began) * (self._trials - done) / done, least_s)
         # It counts down: an end that is estimated a little later than before changes nothing.
         if not self._until < until < self._until + (self._until - now) / 2:
             self._until = until
