@@ -112,12 +112,10 @@ class Timers:
         """
         rows = []
         for name, (counts, total_s, max_s) in self._timed.items():
-            row = {"name": name, "count": counts.total(), "total_s": total_s}
-            row["mean_s"] = total_s / counts.total()
-            for percentile, share in (("p50_s", 0.5), ("p99_s", 0.99)):
-                # A bucket's middle may lie above the longest time in it.
-                row[percentile] = min((histogram.percentile(counts, share) or 0) / 1e9, max_s)
-            rows.append({**row, "max_s": max_s})
+            of = counts.total()
+            found = histogram.phase(counts, sum_s=total_s, longest_s=max_s, of=of)
+            times_s = {f"{one}_s": getattr(found, one) for one in _MS}
+            rows.append({"name": name, "count": of, "total_s": total_s, **times_s})
         return sorted(rows, key=lambda row: -row["total_s"])
 
     def report(self) -> str:

@@ -101,12 +101,6 @@ def buckets(counts: Counted) -> Iterator[tuple[float, int]]:
     return ((middle(bucket), counts[bucket]) for bucket in compress(range(len(counts)), counts))
 
 
-def percentile(counts: Counted, share: float) -> float | None:
-    """Return the value that `share` (0 to 1) of the recorded ones do not exceed; None: empty."""
-    found = list(buckets(counts))
-    return _value_at(found, share * sum(count for _, count in found))
-
-
 def _value_at(found: list[tuple[float, int]], rank: float) -> float | None:
     """Return the value of this rank, from 1 on, among buckets in rising order."""
     value = None

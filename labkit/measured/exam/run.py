@@ -187,17 +187,28 @@ class ScenarioRun:
         if self.end == "raised":
             error = asyncio.CancelledError() if self.task.cancelled() else self.task.exception()
             text = raised(error) if error else ""
-        found: dict[str, Any] = {"name": name, "planned": planned, "limit": self.limit}
-        found |= {"end": self.end, "raised": text, "backlog": backlog, "tasks_left": self._left}
-        found |= {"calls": calls.made, "max_in_flight": calls.max_in_flight}
-        if self.end == "returned" and not backlog:
-            found["not_awaited"] = calls.made - calls.begun
-        found |= {"missing": len(missing), "missing_item": missing[0] if missing else None}
-        found |= {"most_fetched_item": most_fetched, "most_fetched_times": most_times}
-        found |= {"repeated": sum(n > 1 for n in times.values()), "failing": len(calls.failing)}
-        found["failures_reported"] = not calls.failing or self.returned() != usual
-        found |= {"blocked_s": self.turns.blocked_s(), "longest_turn_s": self.turns.longest_s}
-        return ScenarioResult(**found)
+        ended_itself = self.end == "returned" and not backlog
+        return ScenarioResult(
+            name=name,
+            planned=planned,
+            limit=self.limit,
+            end=self.end,
+            raised=text,
+            calls=calls.made,
+            not_awaited=calls.made - calls.begun if ended_itself else 0,
+            max_in_flight=calls.max_in_flight,
+            missing=len(missing),
+            missing_item=missing[0] if missing else None,
+            repeated=sum(n > 1 for n in times.values()),
+            most_fetched_item=most_fetched,
+            most_fetched_times=most_times,
+            tasks_left=self._left,
+            failing=len(calls.failing),
+            failures_reported=not calls.failing or self.returned() != usual,
+            blocked_s=self.turns.blocked_s(),
+            longest_turn_s=self.turns.longest_s,
+            backlog=backlog,
+        )
 
     def returned(self) -> str:
         """Return a description of what the strategy returned, empty where it did not."""
