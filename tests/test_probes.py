@@ -396,6 +396,18 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sampler, "MAX_PARTS", 4)
 
 
+async def test_a_timeline_has_what_failed_so_far() -> None:
+    meter = meter_of(3, os.getpid())
+    taken = Sampler(meter, lambda row: None)
+    taken.start()
+    await metered(ok, meter)(0)
+    await metered(call("Refused"), meter)(1)
+    taken.stop()
+
+    timeline = to_timeline(taken.rows)
+    assert (timeline.completed, timeline.failed) == ([0, 2], [0, 1])
+
+
 @pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("rows", [1, 2, 15, 16, 17, 100, 200])
 async def test_a_timeline_has_a_bounded_number_of_rows_and_loses_no_lag(rows: int) -> None:

@@ -14,7 +14,7 @@ from matplotlib.patches import Patch
 from labkit import paths
 from labkit.charts import axes
 from labkit.charts.figure import Chart, not_drawn
-from labkit.charts.style import BLUE, FONT_PT, INK, PALE, applied
+from labkit.charts.style import FONT_PT, INK, PALE, applied
 from labkit.errors import BadInput
 
 # The marker of a value, and its colour.
@@ -43,7 +43,7 @@ def _legend(marks: Mapping[str, Mark]) -> list[tuple[Artist, str]]:
 # own, where a mark shows how many of the runs lie in the band. The rest is named in a note.
 
 _SMALL_PT = FONT_PT - 1
-_BAND = BLUE + "24"
+_BAND = "#BFDDEF"  # it stands out from a dark page too
 # Up to which span of the axis it has which ticks in each decade: a lone 1 is no scale.
 _TICKS: Sequence[tuple[float, Sequence[float]]] = paths.table("charts.toml")["ticks"]
 _MARKERS: Mapping[str, Mark] = paths.table("charts.toml")["markers"]

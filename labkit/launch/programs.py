@@ -129,7 +129,7 @@ def over_time(timeline: Timeline, started_ns: int, history: Sequence[Sequence[in
         name: [history[i][n] if i >= 0 else None for i in last]
         for n, name in enumerate(("completed", "in_flight", "connections"), 1)
     }
-    return msgspec.structs.replace(timeline, loop_lag_s=[None] * len(last), **columns)
+    return msgspec.structs.replace(timeline, loop_lag_s=[None] * len(last), failed=[], **columns)
 
 
 def requests_s(measured: Measurement, started_ns: int, history: Sequence[Sequence[int]]) -> float:

@@ -33,7 +33,7 @@ MAX_SAMPLE, MAX_EXAMPLES = 96, 5
 # How much two moments may differ that are one.
 SAME_S = 1e-9
 # Columns that say what is now; others say what was since the row before.
-_LEVELS = ("completed", "in_flight", "client_rss_bytes", "server_rss_bytes")
+_LEVELS = ("completed", "failed", "in_flight", "client_rss_bytes", "server_rss_bytes")
 _OF_SERVER = ("server_rss_bytes", "server_cpu_percent")
 _COLUMNS = (*_LEVELS, "client_cpu_percent", "server_cpu_percent", "loop_lag_s")
 

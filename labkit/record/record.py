@@ -179,16 +179,17 @@ class Stall(msgspec.Struct, frozen=True, kw_only=True):
 class Timeline(msgspec.Struct, frozen=True, kw_only=True):
     """Columns of equal length on one monotonic axis; `t_s` is 0 where the strategy was started.
 
-    `completed` is cumulative; CPU is percent of one core since the row before; `loop_lag_s` is the
-    worst since the row before. Percentiles of latency are of the part of the run that the row is
-    in, half a second or a thirtieth of the run: of what ended in it, to 3 %. Of several clients
-    there are none. A column holds None where it could not be read. Of a program the client is all
-    of its processes, `connections` are those that were open at the server, and what the synthetic
-    server counted is up to 20 ms old.
+    `completed` is cumulative, as is `failed`, a part of it; CPU is percent of one core since the
+    row before; `loop_lag_s` is the worst since the row before. Percentiles of latency are of the
+    part of the run that the row is in, half a second or a thirtieth of the run: of what ended in
+    it, to 3 %. Of several clients there are none. A column holds None where it could not be read.
+    Of a program the client is all of its processes, `connections` are those that were open at the
+    server, and what the synthetic server counted is up to 20 ms old; of `failed` it has nothing.
     """
 
     t_s: list[float] = []
     completed: list[int | None] = []
+    failed: list[int | None] = []
     in_flight: list[int | None] = []
     client_rss_bytes: list[int | None] = []
     client_cpu_percent: list[float | None] = []

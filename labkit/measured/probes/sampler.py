@@ -52,6 +52,7 @@ class TimelineRow(NamedTuple):
     server_rss_bytes: int | None
     server_cpu_s: float | None
     loop_lag_s: float
+    failed: int = 0
 
 
 class Sampler:
@@ -172,7 +173,8 @@ class Sampler:
         counts = (perf_counter_ns() - self._start_ns) / 1e9, self._meter.done, self._meter.in_flight
         client = self._client.rss_bytes(), self._client.cpu_s()
         server = self._server.rss_bytes(), self._server.cpu_s()
-        row = TimelineRow(*counts, *client, *server, self._worst_ns / 1e9)
+        failed = sum(self._meter.failed.values())
+        row = TimelineRow(*counts, *client, *server, self._worst_ns / 1e9, failed)
         self._worst_ns = 0
         self._worst_since_row_s = max(self._worst_since_row_s, row.loop_lag_s)
         self._meter.window.note_server_memory(row.server_rss_bytes)
