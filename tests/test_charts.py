@@ -496,6 +496,10 @@ def test_timeline_draws_each_column_in_the_unit_of_its_panel() -> None:
     assert column(line(in_flight, "in flight")) == data.in_flight
     assert column(line(in_flight, "limit 1,000")) == [1_000, 1_000]
     assert column(line(completed, "completed")) == data.completed
+    failing = msgspec.structs.replace(data, failed=[n // 2 for n in data.completed])
+    late = charts.timeline(msgspec.structs.replace(record, timeline=failing))
+    assert column(line(late.axes[3], "failed")) == failing.failed
+    assert "completed so far at most 100,000 requests, failed so far at most 50,000" in late.alt
     assert column(line(lag, "event loop")) == pytest.approx([v * 1e3 for v in data.loop_lag_s])
     *drawn, floor = memory.lines
     assert all(column(one, "x") == data.t_s for one in drawn)

@@ -100,7 +100,7 @@ def timeline(record: Record) -> figure.Chart:
         if panel.label == "in flight" and limit:
             ax.axhline(limit, color=style.INK, linestyle=":", label=f"limit {limit:,}")
         if record.floor_s:
-            name = "floor" if panel.label == "completed" else "_floor"
+            name = "floor" if panel.label == "so far" else "_floor"
             ax.axvline(record.floor_s, **{**FLOOR, "label": name})
         axes.legend_outside(ax)
         axes.from_zero(ax)
