@@ -68,13 +68,15 @@ def test_this_machine_is_read_and_each_thing_is_checked_once(quick: pytest.Monke
     assert doctor.read().loopback_error == "Cannot assign requested address"
 
 
-@pytest.mark.parametrize("words", [["32768", "60999"], []])
-def test_what_the_system_writes_into_files(quick: pytest.MonkeyPatch, words: list[str]) -> None:
-    quick.setattr("labkit.lab.doctor.words", lambda path: words)
+FILES = {"ip_local_port_range": "32768\t60999", "somaxconn": "4096", "current_clocksource": "tsc"}
 
+
+@pytest.mark.parametrize(("files", "read"), [(FILES, (28_231, 4_096, "tsc")), ({}, (None,) * 3)])
+def test_what_the_system_writes_into_files(
+    quick: pytest.MonkeyPatch, files: dict[str, str], read: Any
+) -> None:
+    quick.setattr("labkit.record.interference.text", lambda path: files.get(Path(path).name, ""))
     here = doctor.read()
-
-    read = (28_231, 32_768, "32768") if words else (None, None, None)
     assert (here.ports, here.backlog, here.clock_source) == read
 
 
@@ -156,13 +158,13 @@ def test_an_environment_has_versions_and_no_variables(monkeypatch: pytest.Monkey
     assert environment.version("aiohttp") == aiohttp.__version__
 
 
-@pytest.mark.parametrize("text", ["model name\t: A processor\n", "flags: x\n", None])
-def test_the_name_of_the_processor(monkeypatch: pytest.MonkeyPatch, text: str | None) -> None:
-    monkeypatch.setattr(environment, "_text", lambda _: text)
+@pytest.mark.parametrize("text", ["model name\t: A processor\n", "flags: x\n", ""])
+def test_the_name_of_the_processor(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setattr("labkit.record.interference.text", lambda _: text)
 
     named = environment.machine.__wrapped__()["cpu"]
 
-    assert (named == "A processor") == (text is not None and "model" in text)
+    assert (named == "A processor") == ("model" in text)
     assert named
 
 

@@ -98,9 +98,9 @@ def read() -> Machine:
     time.sleep(WATCHED_S)
     after = interference.read(cores)
     client, server = environment.core_each()
-    ports = words("/proc/sys/net/ipv4/ip_local_port_range")
-    backlog = words("/proc/sys/net/core/somaxconn")
-    source = words("/sys/devices/system/clocksource/clocksource0/current_clocksource")
+    ports = interference.text("/proc/sys/net/ipv4/ip_local_port_range").split()
+    backlog = interference.text("/proc/sys/net/core/somaxconn")
+    source = "/sys/devices/system/clocksource/clocksource0/current_clocksource"
     prefixes = (sys.prefix, site.getuserbase())
     try:
         free_memory, swap = psutil.virtual_memory().available, psutil.swap_memory().used
@@ -116,20 +116,15 @@ def read() -> Machine:
         free_disk=shutil.disk_usage(Path.cwd()).free,
         descriptors=preflight.descriptors(),
         ports=int(ports[1]) - int(ports[0]) if ports else None,
-        backlog=int(backlog[0]) if backlog else None,
+        backlog=int(backlog) if backlog else None,
         loopback_error=loopback_error(),
         clock=time.get_clock_info("perf_counter"),
-        clock_source=source[0] if source else None,
+        clock_source=interference.text(source) or None,
         missing=frozenset(name for name in (*PACKAGES, *DRIVERS) if find_spec(name) is None),
         jupyterlab=environment.version("jupyterlab"),
         widgets=environment.version("ipywidgets"),
         has_front_end=any(Path(prefix, _FRONT_END).is_file() for prefix in prefixes),
     )
-
-
-def words(path: str) -> list[str]:
-    """Return the words of a file of the system; none where there is no such file."""
-    return Path(path).read_text(encoding="ascii").split() if Path(path).is_file() else []
 
 
 def loopback_error() -> str:

@@ -47,7 +47,7 @@ def now() -> dict[str, Any]:
 def turbo() -> str | None:
     """Return if the clock may exceed its nominal rate: on, off, unknown; None without a file."""
     for path, names in {BOOST: {"1": "on", "0": "off"}, NO_TURBO: {"0": "on", "1": "off"}}.items():
-        if (state := _text(path)) is not None:
+        if state := interference.text(path):
             return names.get(state, "unknown")
     return None
 
@@ -58,14 +58,14 @@ def machine() -> dict[str, Any]:
     here: dict[str, Any] = {}
     exec(paths.table("environments.toml")["about"], here)  # noqa: S102  # our own
     here = here["found"]
-    model = re.search(r"^model name\s*: (.*\S)", _text(Path("/proc/cpuinfo")) or "", re.MULTILINE)
+    model = re.search(r"^model name\s*: (.*\S)", interference.text("/proc/cpuinfo"), re.MULTILINE)
     return {
         "system": platform.system(),
         "kernel": platform.release(),
         "cpu": model[1] if model else platform.processor() or platform.machine(),
         "cores": os.cpu_count() or 0,
         "cores_usable": len(usable_cores()),
-        "governor": _text(_GOVERNOR),
+        "governor": interference.text(_GOVERNOR) or None,
         "memory_bytes": os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
         **{name: here[name] for name in OF_PYTHON},
         "versions": {name: version(name) for name in LIBRARIES},
@@ -94,7 +94,7 @@ def core_each(cores: list[int] | None = None) -> tuple[int | None, int | None]:
 
 def threads_with(core: int) -> set[int]:
     """Return the cores, as the system counts them, that are threads of the same core."""
-    listed = _text(Path(str(SIBLINGS).format(core))) or str(core)
+    listed = interference.text(str(SIBLINGS).format(core)) or str(core)
     ends = [one.partition("-") for one in listed.split(",")]
     return {n for low, _, high in ends for n in range(int(low), int(high or low) + 1)}
 
@@ -119,10 +119,4 @@ def _commit() -> str | None:
             head, *others = told.splitlines()
             changed = ", changed since" if any(line[0] != "#" for line in others) else ""
             return f"{head.split()[-1][:10]}{changed}"
-    return None
-
-
-def _text(path: Path) -> str | None:
-    with suppress(OSError):
-        return path.read_text(encoding="utf-8").strip()
     return None

@@ -173,6 +173,11 @@ def _ticks(cores: Collection[int]) -> list[list[int]]:
 
 
 def _lines(path: Path) -> list[str]:
+    return text(path).splitlines()
+
+
+def text(path: Path | str) -> str:
+    """Read a file of the system without the space around it; empty where there is none."""
     with suppress(OSError):
-        return path.read_text(encoding="ascii", errors="replace").splitlines()
-    return []
+        return Path(path).read_text(encoding="ascii", errors="replace").strip()
+    return ""
