@@ -113,7 +113,7 @@ def test_an_arm_runs_in_both_by_any_programs_and_a_strangers_file_only_where_all
     how: dict[str, Any] = {"store": Store(tmp_path / "runs"), "reporter": progress.Reporter()}
     with pytest.raises(BadInput, match="allow_commands"):
         asyncio.run(facade.reproduce(str(STUDIES / "then.toml"), scale="smoke", **how))
-    program = shutil.copy(paths.data("programs") / "2018" / "task_pool.py", tmp_path / "old-one")
+    program = shutil.copy(paths.data("programs") / "2018" / "semaphore.py", tmp_path / "old-one")
     asked = ("old-one {requests}", "old-one http://127.0.0.1:{port} {requests} {limit}")
     theirs = study_file.parse(TEXT.replace('"target.port" = 8_080, ', "").replace(*asked))
     how |= {"only": ["one"], "repeats": 1, "programs": tmp_path}
