@@ -293,17 +293,27 @@ def test_settings_of_an_arm_come_first_and_a_scale_shrinks_delays_and_requests()
 
 
 @pytest.mark.parametrize(
+    ("name", "words"),
+    [("wrk", "-t1 -c{{limit}} -d{s}s"), ("hey", "-cpus 1 -c {{limit}} -z {ms}ms")],
+)
+@pytest.mark.parametrize(
     ("rps", "scale", "seconds", "lasts_s", "requests"),
     [(200, "", None, 1.0, 200), (200, "seconds = 0.25", None, 0.25, 50), (200, "", 0.5, 0.5, 100),
      (0.5, "settings.limit = 7", None, 1.0, 7), (0.5, "", None, 1.0, 1), (9e6, "", 9.0, 9.0, 900)],
 )  # fmt: skip
 def test_an_arm_with_a_rate_lasts_as_long_as_is_asked_for_and_fills_its_places(
-    rps: float, scale: str, seconds: float | None, lasts_s: float, requests: int
+    rps: float,
+    scale: str,
+    seconds: float | None,
+    lasts_s: float,
+    requests: int,
+    name: str,
+    words: str,
 ) -> None:
     study = parse(
         (
             'settings = { strategy = "semaphore" }',
-            f'program = "wrk"\nrps = {rps}\nmax_requests = 900',
+            f'program = "{name}"\nrps = {rps}\nmax_requests = 900',
         ),
         ('delay = "randint(0,3)"\nlimit = 10\n', ""),
         ("min_repeats = 3", "min_repeats = 3\nserver = {}"),
@@ -314,7 +324,8 @@ def test_an_arm_with_a_rate_lasts_as_long_as_is_asked_for_and_fills_its_places(
     program = study.plan("smoke", cores=2, seconds=seconds).arms["one"]
     assert isinstance(program, Trial)
     assert (program.deadline_s, program.requests) == (30 + 3 * lasts_s, requests)
-    assert program.program == f"wrk -t1 -c{{limit}} -d{math.ceil(lasts_s)}s {{url}}"
+    words = words.format(s=math.ceil(lasts_s), ms=round(1e3 * lasts_s))
+    assert program.program == f"{name} {words} {{url}}"
 
 
 def test_settings_of_one_side_come_before_those_of_the_scale_before_the_shared_ones() -> None:
@@ -400,10 +411,16 @@ def test_chosen_claims_keep_the_order_of_the_file_and_name_their_sources() -> No
     both = [claims.source_text([name]) for name in ("000", "003")]
     assert claims.source_text(claims.sources_of(pool)) == "; ".join(both)
     assert parse().source_text() == "Somebody, 2020: https://example.org/"
+    told = parse(("[source.somebody]", '[source]\nother = "Else: a text"\n[source.somebody]'))
+    assert [one.author for one in told.cited()] == ["Else", "Somebody"]
+    assert [one.author for one in told.cited(["somebody"])] == ["Somebody"]
 
 
 def test_an_unknown_name_is_refused_with_the_nearest() -> None:
+    served = ('delay = "randint(0,3)"\n', ""), ("min_repeats = 3", "min_repeats = 3\nserver = {}")
+    program = ('settings = { strategy = "semaphore" }', 'program = "wrrk"\nrps = 1')
     refused: list[tuple[Any, Any, str]] = [
+        (lambda changes: parse(*changes), [*served, program], "did you mean 'wrk'"),
         (study_file.load, "garcia-2017", "did you mean 'garcia-2018'"),
         (lambda name: parse().plan(name, cores=2), "smok", "did you mean 'smoke'"),
         (parse().arms_at, "smok", "did you mean 'smoke'"),

@@ -105,6 +105,10 @@ def test_the_sources_own_programs_take_the_place_of_the_labs(tmp_path: Path) -> 
     assert theirs.words("http://127.0.0.1:80/{item}")[1:] == [str(tmp_path / "old-one"), "20"]
     assert (theirs.limit, theirs.target.port, plan.arms["one"].limit) == (7, 8_080, 5)
     assert [*plan.groups(["one"], [])] == [["one", "one@then"]]
+    assert [*SMALL.plan("smoke", 1, programs=False).arms] == ["one", "other", "extra"]
+    dated = TEXT.replace("# python", 'python = "3.6"\npackages = ["aiohttp==3.4.4", "a==1"]')
+    of_then: Any = study_file.parse(dated).plan("smoke", 1).arms["one@then"]
+    assert (of_then.get("python"), of_then.get("packages")) == ("3.6", "aiohttp==3.4.4 a==1")
 
 
 def test_an_arm_runs_in_both_by_any_programs_and_a_strangers_file_only_where_allowed(
