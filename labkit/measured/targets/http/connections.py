@@ -149,7 +149,7 @@ class SendingConnection(asyncio.Protocol):
     def _finish(self) -> None:
         """Count and log the request that was answered, or given up."""
         self._current = None
-        self._stats.in_flight -= 1
+        self._stats.ended()
         if self._engine.log is not None and self._logged is not None:
             self._engine.log.ended(self._logged)
             self._logged = None

@@ -205,6 +205,10 @@ class Stats:
         """Return whether a connection has sent a request that is counted."""
         return connection not in self._fresh and connection not in self._observers
 
+    def ended(self) -> None:
+        """Count a request that is over: answered, or given up."""
+        self.in_flight -= 1
+
     def failed(self, status: int) -> None:
         """Count an answer that is no success."""
         self._statuses[status] += 1

@@ -232,7 +232,7 @@ class ServerConnection(SendingConnection):
         if answer is None or not turn.counted:
             if self._receiving:  # its body was not understood
                 self._receiving = False
-                self._stats.in_flight -= 1
+                self._stats.ended()
             if not isinstance(answer, Answer):
                 self._stats.observed(self)
                 answer = self._engine.counters(turn.head)
