@@ -76,7 +76,7 @@ async def test_a_program_runs_on_its_core_and_its_cpu_is_known(tmp_path: Path) -
 
     cores = str(before if core is None else [core])
     assert (ended.status, out.splitlines()) == (0, [str(tmp_path), cores])
-    assert ended.cpu_s > 0
+    assert ended.usage.ru_utime > 0
     assert environment.usable_cores() == before
 
 

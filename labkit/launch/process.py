@@ -127,21 +127,11 @@ class Child:
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
                 loop.call_soon_threadsafe(self.ended.set_result, None)
 
-    @property
-    def cpu_s(self) -> float:
-        """Return the CPU seconds that it has used, once it has ended."""
-        return float(self.usage.ru_utime + self.usage.ru_stime)
-
     def used(self, peak_rss_bytes: int | None, *, waited_s: float = 0.0) -> Process:
         """Return what it has used, once it has ended; what it `waited_s` is none of its time."""
-        wall_s = self.wall_s - waited_s
-        return Process(
-            wall_s=wall_s,
-            cpu_user_s=self.usage.ru_utime,
-            cpu_system_s=self.usage.ru_stime,
-            cpu_percent=round(100 * self.cpu_s / wall_s, 2),
-            peak_rss_bytes=peak_rss_bytes,
-        )
+        wall_s, usage = self.wall_s - waited_s, self.usage
+        known = {"wall_s": wall_s, "peak_rss_bytes": peak_rss_bytes}
+        return Process.of(usage.ru_utime, usage.ru_stime, wall_s, **known)
 
     def send(self, job: Any) -> None:
         """Send a line of JSON, in a thread: it may be more than the pipe takes at once."""

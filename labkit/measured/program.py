@@ -91,11 +91,9 @@ async def run(job: Job, target: Reached, processes: str, parent: Any) -> None:
             # Its own threads and processes wait for each other: for that nobody is to blame.
             others_s = after_s - busy_s - user_s - system_s
             waited = round(100 * max(min(waited_s, others_s), 0.0) / wall_s, 2)
-        used: dict[str, Any] = {"cpu_user_s": user_s, "cpu_system_s": system_s}
-        used["cpu_percent"] = round(100 * (user_s + system_s) / wall_s, 2)
-        used["peak_rss_bytes"] = peak_bytes or None
+        cpu, known = (user_s, system_s, wall_s), {"peak_rss_bytes": peak_bytes or None}
         message = f"the program ended and left {left:,} of its processes running"
-        client = Client(**used, waited_percent=waited)
+        client = Client.of(*cpu, **known, waited_percent=waited)
         stopped = stalls.within("client", reader.stopped.found, window.spans_ns)
         measurement = Measurement(
             **window.of_both(meter.counts()) | {"wall_s": wall_s, "client": client},
@@ -105,7 +103,7 @@ async def run(job: Job, target: Reached, processes: str, parent: Any) -> None:
         )
         parent.send("window", ns=window.spans_ns)
         ended = {"status": program.returncode, "output": _tail(out), "errors": _tail(errors)}
-        ended |= {"process": Process(wall_s=wall_s, **used)}
+        ended |= {"process": Process.of(*cpu, **known, wall_s=wall_s)}
         parent.send("measurement", measurement=msgspec.to_builtins(measurement), **ended)
 
 

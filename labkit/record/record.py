@@ -8,7 +8,7 @@ its meaning or goes away; an added field does not count, as unknown fields are i
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import msgspec
 
@@ -88,6 +88,12 @@ class Used(msgspec.Struct, frozen=True, kw_only=True):
     cpu_system_s: float
     cpu_percent: float
     peak_rss_bytes: int | None
+
+    @classmethod
+    def of(cls, user_s: float, system_s: float, in_s: float, /, **more: Any) -> Self:
+        """Return what was used in so many seconds; `more` are the other fields."""
+        percent = round(100 * (user_s + system_s) / in_s, 2)
+        return cls(cpu_user_s=user_s, cpu_system_s=system_s, cpu_percent=percent, **more)
 
 
 class Client(Used, frozen=True, kw_only=True):

@@ -361,14 +361,18 @@ class Window:
         if not wall_s:
             return None
         user_s, system_s = (after - before for before, after in zip(*self._cpu_s, strict=True))
-        cpu_s, waited = user_s + system_s, self._percent("waited_s")
-        used: dict[str, Any] = {"cpu_user_s": round(user_s, 6), "cpu_system_s": round(system_s, 6)}
-        used["cpu_percent"] = round(100 * cpu_s / wall_s, 2)
-        used["cpu_us_per_request"] = round(1e6 * cpu_s / sent, 3) if sent else None
-        used["waited_percent"] = self._for_others(waited) if self._overlap else waited
-        used["to_first_send_s"] = round((self.opened_ns - self.started_ns) / 1e9, 6)
-        used |= {"peak_rss_bytes": self._peak_bytes, "rss_before_bytes": self._rss_before_bytes}
-        return Client(**used, core_idle_s=self._grown_s("core_idle_s"))
+        waited = self._percent("waited_s")
+        return Client.of(
+            round(user_s, 6),
+            round(system_s, 6),
+            wall_s,
+            cpu_us_per_request=round(1e6 * (user_s + system_s) / sent, 3) if sent else None,
+            waited_percent=self._for_others(waited) if self._overlap else waited,
+            to_first_send_s=round((self.opened_ns - self.started_ns) / 1e9, 6),
+            peak_rss_bytes=self._peak_bytes,
+            rss_before_bytes=self._rss_before_bytes,
+            core_idle_s=self._grown_s("core_idle_s"),
+        )
 
     def server(self) -> Server | None:
         """Return what the target used, if its process could be read; its own counts come later."""
