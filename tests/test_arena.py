@@ -212,7 +212,10 @@ def test_too_few_repeats_decide_nothing() -> None:
     arena = of_mine(records({"mine": [0.1], "queue": [0.9]}))
 
     assert {one.ranks[0].text for one in arena.board} == {"-"}
-    assert arena.sentences() == ["No rank for anybody: 1 repeat; 5 needed."]
+    assert arena.sentences() == [
+        "No rank for queue, mine by efficiency, CPU/request, memory, first request: "
+        "1 repeat; 5 needed."
+    ]
 
 
 def changed(records: Sequence[Record], repeats: int, **changes: Any) -> list[Record]:
@@ -245,8 +248,8 @@ def test_who_did_not_do_the_work_in_each_repeat_has_no_rank(
     assert texts == {"queue": ["1"] * 4, "mine": ["-"] * 4}
     assert "mine has rank" not in arena.text()
     assert arena.sentences()[-1] == (
-        "No rank for mine by efficiency, mine by CPU/request, mine by memory, mine by first "
-        f"request: {repeats} of {n} repeats cannot be used ({why})."
+        "No rank for mine by efficiency, CPU/request, memory, first request: "
+        f"{repeats} of {n} repeats cannot be used ({why})."
     )
     assert arena.board[-1].ranks[0].value == (
         None if repeats == n else pytest.approx(0.5, rel=0.01)
@@ -261,7 +264,7 @@ def test_where_the_server_set_the_rate_nobody_has_a_rank_by_efficiency() -> None
     assert set(ranks(limited).values()) == {"-"}
     assert set(ranks(limited, "cpu_us_per_request").values()) == {"1="}
     assert arena.sentences()[-1] == (
-        "No rank for mine by efficiency, queue by efficiency: "
+        "No rank for mine, queue by efficiency: "
         f"5 of 5 repeats cannot be used ({metrics.SERVER_BOUND})."
     )
 
@@ -273,8 +276,7 @@ def test_without_a_floor_the_other_metrics_are_read_as_ever() -> None:
 
     assert "1= by CPU/request" in says[0]
     assert says[-1] == (
-        "No rank for mine by efficiency, queue by efficiency: "
-        "5 of 5 repeats cannot be used (not measured)."
+        "No rank for mine, queue by efficiency: 5 of 5 repeats cannot be used (not measured)."
     )
 
 
@@ -308,9 +310,22 @@ def test_it_names_faults_and_places_and_escapes_what_learners_named() -> None:
     assert len(data["records"]) == 15
 
 
-def test_its_chart_is_that_of_a_study() -> None:
-    assert "mine 80 %; queue 90 %; wait 90 %" in board().plot().alt
-    assert "mine" in board().plot("memory").alt
+def test_its_chart_is_the_board_or_that_of_a_study() -> None:
+    arena = board()
+    chart = arena.plot()
+    (ax,) = chart.axes
+    cells = [text.get_text() for text in ax.texts]
+
+    assert [text.get_text() for text in ax.get_yticklabels()] == [
+        *("queue", "wait", "mine *", "eager_<b>")
+    ]
+    assert [cells[0], cells[4], cells[8]] == ["90 (1=)", "90 (1=)", "80 (3)"]
+    assert cells[-1].endswith("polls-hot")
+    shades = [sum(bar.get_facecolor()[:3]) for bar in ax.patches]
+    assert shades[0] == shades[4] < shades[8]  # the better, the deeper
+    few = of_mine(records({"mine": [0.1], "queue": [0.9]})).plot().axes[0]
+    assert (len(few.patches), few.texts[0].get_text()) == (0, "90 (-)")
+    assert "mine 80 %; queue 90 %; wait 90 %" in arena.plot("efficiency").alt
 
 
 def test_without_anybody_on_the_board_there_is_none_to_draw() -> None:

@@ -2,6 +2,7 @@
 
 from labkit.charts.bar_chart import Rung as Rung
 from labkit.charts.bar_chart import bars as bars
+from labkit.charts.bar_chart import board as board
 from labkit.charts.bar_chart import ladder as ladder
 from labkit.charts.figure import Chart as Chart
 from labkit.charts.interval_chart import forest as forest

@@ -7,7 +7,7 @@ is left out of them is a cross.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -15,13 +15,25 @@ import msgspec
 import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.lines import Line2D
 
 from labkit import paths, stats
 from labkit.charts import axes, figure
-from labkit.charts.style import INK, MEASURED, ORANGE, PALE, Look, applied, legend, look
+from labkit.charts.style import (
+    INK,
+    MEASURED,
+    ON_FILL,
+    ORANGE,
+    PALE,
+    SKY,
+    Look,
+    applied,
+    legend,
+    look,
+)
 from labkit.errors import BadInput
-from labkit.stats.comparisons import times
+from labkit.stats.comparisons import RANKED, BoardRow, times, title
 
 # The label of a group of bars, the values of each bar in base units, look by look, those that are
 # left out of the first, and the floor of each bar, in an axis of times.
@@ -222,4 +234,37 @@ def ladder(rungs: Sequence[Rung], *, notes: Sequence[str] = ()) -> figure.Chart:
         ax.tick_params(axis="y", length=0, labelleft=ax is rates)
         ax.grid(axis="x", color=PALE)
         axes.linear(ax.xaxis, most=4)
+    return chart
+
+
+# The board of the arena: a row a strategy, a column a metric.
+
+
+@applied()
+def board(ranked: Sequence[BoardRow], failed: Mapping[str, str]) -> figure.Chart:
+    """Draw a row a strategy: a cell for each figure with its rank, the better the deeper in colour.
+
+    Below them is who `failed` the exam, and why.
+    """
+    chart = figure.Chart(
+        title="The board",
+        parts=[f"{row.label} {', '.join(one.says for one in row.ranks)}" for row in ranked],
+        height_in=_BAR_IN * (len(ranked) + len(failed)) + 1.2,
+        notes=[paths.sentence("board")],
+    )
+    ax = chart.body.subplots()
+    for at, row in enumerate(ranked):
+        for column, rank in enumerate(row.ranks):
+            ink = INK
+            if rank.position:
+                depth, ink = max(1 / rank.position, 0.2), ON_FILL
+                face = [1 - depth * (1 - part) for part in to_rgb(SKY)]
+                ax.barh(at, 0.97, 0.9, column, color=face)
+            ax.text(column + 0.48, at, rank.says, ha="center", va="center", color=ink)
+    for at, why in enumerate(failed.values(), len(ranked)):
+        ax.text(0.02, at, f"{figure.MARKS['invalid']} {why}", va="center")
+    axes.rows(ax, [*(row.label for row in ranked), *failed])
+    ax.set_xlim(0, len(RANKED))
+    ax.set_xticks([column + 0.48 for column in range(len(RANKED))], [*map(title, RANKED)])
+    ax.grid(visible=False)
     return chart

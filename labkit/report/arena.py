@@ -173,19 +173,16 @@ class Arena(Outcome):
         """Return the faults of each who was examined, by name; an empty list is none."""
         return {each.name: list(each.faults) for each in self.examined}
 
-    def plot(self, kind: str = "efficiency") -> charts.Chart:
-        """Draw the efficiency of those on the board, or any kind of a study."""
-        return super().plot(kind)
+    def plot(self, kind: str = "board") -> charts.Chart:
+        """Draw the `board`: each figure with its rank, and who failed the exam; or as a study."""
+        if kind == "board" and self.board:
+            failed = {one.name: ", ".join(one.codes) for one in self.examined if one.faults}
+            return charts.board(self.board, failed)
+        return super().plot("efficiency" if kind == "board" else kind)
 
     def table(self) -> Table:
         """Return the board: a row a strategy, each figure with its rank in brackets."""
-        rows = []
-        for row in self.board:
-            cells = [f"{row.name} *" if row.is_mine else row.name]
-            for rank in row.ranks:
-                shown = stats.metric(rank.metric).text(rank.value)
-                cells.append(shown if rank.value is None else f"{shown} ({rank.text})")
-            rows.append(cells)
+        rows = [[row.label, *(rank.says for rank in row.ranks)] for row in self.board]
         says = ["In brackets the rank; * was examined here.", EFFICIENCY, *self.sentences()]
         return Table(headers=["strategy", *map(title, RANKED)], rows=rows, says="\n".join(says))
 
@@ -193,24 +190,21 @@ class Arena(Outcome):
         """Return what the board means."""
         if not self.board:
             return [paths.sentence("board-empty")] if self.examined else []
-        ranks = [(row, rank) for row in self.board for rank in row.ranks]
-        reasons: dict[str, list[str]] = {}
-        for row, rank in ranks:
-            if rank.why:
-                reasons.setdefault(rank.why, []).append(f"{row.name} by {RANKED[rank.metric]}")
-        found = []
+        reasons, found = dict[tuple[str, str], list[str]](), list[str]()
+        for row in self.board:
+            for why in dict.fromkeys(rank.why for rank in row.ranks if rank.why):
+                by = [RANKED[rank.metric] for rank in row.ranks if rank.why == why]
+                reasons.setdefault((", ".join(by), why), []).append(row.name)
         for row in self.board:
             if row.is_mine and any(rank.position for rank in row.ranks):
                 places = [f"{rank.text} by {RANKED[rank.metric]}" for rank in row.ranks]
                 found.append(f"{row.name} has rank {', '.join(places)}.")
-        if any(rank.position for _, rank in ranks):
+        if any(rank.position for row in self.board for rank in row.ranks):
             pairs = len(RANKED) * len(self.board) * (len(self.board) - 1) // 2
             how = {"margin": MARGIN - 1, "pairs": pairs, "level": 100 * stats.LEVEL}
             found.append(paths.sentence("ranks", **how))
-        for why, of in reasons.items():
-            whom = ", ".join(of) if len(of) < len(ranks) else "anybody"
-            found.append(f"No rank for {whom}: {why}.")
-        return found
+        each = [f"{', '.join(of)} by {by}: {why}" for (by, why), of in reasons.items()]
+        return [*found, *([f"No rank for {'; '.join(each)}."] if each else [])]
 
     def _shown(self) -> list[Table]:
         """Return what the exams found, and the board."""

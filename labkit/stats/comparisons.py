@@ -228,6 +228,12 @@ class Rank(msgspec.Struct, frozen=True, kw_only=True):
         """Return the rank as a table shows it: '2', or '2=' where it is shared."""
         return "-" if self.position is None else f"{self.position}{'=' if self.tied else ''}"
 
+    @property
+    def says(self) -> str:
+        """Return the figure, with its rank in brackets."""
+        shown = metric_named(self.metric).text(self.value)
+        return shown if self.value is None else f"{shown} ({self.text})"
+
 
 class BoardRow(msgspec.Struct, frozen=True, kw_only=True):
     """One strategy by every metric; `is_mine` is whether it is one that was examined."""
@@ -235,6 +241,11 @@ class BoardRow(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     is_mine: bool
     ranks: Sequence[Rank]
+
+    @property
+    def label(self) -> str:
+        """Return its name, with a mark where it was examined."""
+        return f"{self.name} *" if self.is_mine else self.name
 
 
 def rank_all(records: Sequence[Record], mine: Collection[str]) -> list[BoardRow]:
