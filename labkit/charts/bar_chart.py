@@ -19,19 +19,8 @@ from matplotlib.colors import to_rgb
 from matplotlib.lines import Line2D
 
 from labkit import paths, stats
-from labkit.charts import axes, figure
-from labkit.charts.style import (
-    INK,
-    MEASURED,
-    ON_FILL,
-    ORANGE,
-    PALE,
-    SKY,
-    Look,
-    applied,
-    legend,
-    look,
-)
+from labkit.charts import axes, figure, style
+from labkit.charts.style import INK, MEASURED, ORANGE, PALE, Look, applied, legend, look
 from labkit.errors import BadInput
 from labkit.stats.comparisons import RANKED, BoardRow, times, title
 
@@ -248,7 +237,7 @@ def board(ranked: Sequence[BoardRow], failed: Mapping[str, str]) -> figure.Chart
     """
     chart = figure.Chart(
         title="The board",
-        parts=[f"{row.label} {', '.join(one.says for one in row.ranks)}" for row in ranked],
+        parts=[f"{row.name} {', '.join(one.says for one in row.ranks)}" for row in ranked],
         height_in=_BAR_IN * (len(ranked) + len(failed)) + 1.2,
         notes=[paths.sentence("board")],
     )
@@ -257,13 +246,13 @@ def board(ranked: Sequence[BoardRow], failed: Mapping[str, str]) -> figure.Chart
         for column, rank in enumerate(row.ranks):
             ink = INK
             if rank.position:
-                depth, ink = max(1 / rank.position, 0.2), ON_FILL
-                face = [1 - depth * (1 - part) for part in to_rgb(SKY)]
+                depth, ink = max(1 / rank.position, 0.2), style.ON_FILL
+                face = [1 - depth * (1 - part) for part in to_rgb(style.SKY)]
                 ax.barh(at, 0.97, 0.9, column, color=face)
             ax.text(column + 0.48, at, rank.says, ha="center", va="center", color=ink)
     for at, why in enumerate(failed.values(), len(ranked)):
         ax.text(0.02, at, f"{figure.MARKS['invalid']} {why}", va="center")
-    axes.rows(ax, [*(row.label for row in ranked), *failed])
+    axes.rows(ax, [*(row.name + " *" * row.is_mine for row in ranked), *failed])
     ax.set_xlim(0, len(RANKED))
     ax.set_xticks([column + 0.48 for column in range(len(RANKED))], [*map(title, RANKED)])
     ax.grid(visible=False)

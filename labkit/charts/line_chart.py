@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
 from labkit import paths, stats
@@ -122,13 +121,32 @@ def knee(
     title = "Throughput and latency over the limit"
     trusts = [figure.trust(f"limit {n:,}", rows) for n, rows in frame.groupby("limit")]
     alt = f"{title}. {' '.join(notes) or 'No knee was found.'}"
-    how = paths.sentence("lines-knee")
-    says = [*notes[-1:], *figure.judged(trusts, conditions, how, more=notes[-2::-1])]
+    judged = figure.judged(trusts, conditions, paths.sentence("lines-knee"), more=notes[-2::-1])
     known = {of: on for of, on in _PANELS.items() if on[0] != "efficiency" or shown[on[0]].any()}
-    chart = figure.Chart(title=title, alt=alt, height_in=len(known) * _PANEL_IN + 0.6, notes=says)
+    chart = figure.Chart(
+        title=title, alt=alt, height_in=len(known) * _PANEL_IN + 0.6, notes=[*notes[-1:], *judged]
+    )
     panels = list(chart.body.subplots(len(known), 1, sharex=True))
     for ax, (label, names) in zip(panels, known.items(), strict=True):
-        _knee_panel(ax, frame, shown, names, label)
+        values: list[float] = []
+        for index, name in enumerate(names):
+            metric = stats.METRICS[name]
+            line = shown[name] * metric.scale
+            if line.fillna(0).any():
+                repeats, look = frame[name] * metric.scale, style.line(index)
+                axes.medians(ax, frame["limit"], repeats, metric.label, look, line=line)
+                values += axes.finite(list(frame[name])) + axes.finite(list(shown[name]))
+        ax.set_ylabel(label)
+        if not values:
+            axes.not_measured(ax)
+            continue
+        if names == ["efficiency"]:
+            axes.linear(ax.yaxis, most=5)
+            ax.set_ylim(0, 105)
+        else:
+            axes.scale(ax, "y", values, label, log_from=_LOG_FROM, most=5)
+        # What is drawn from here on is for orientation: the measured values set the scale.
+        ax.set_autoscaley_on(False)
     limits = sorted(set(shown["limit"]))
     dense = np.geomspace(limits[0], limits[-1], _CURVE_POINTS)
     if usl is not None:
@@ -152,31 +170,6 @@ def knee(
     panels[-1].set_xticks(limits, [axes.tick_text(one) for one in limits])
     chart.body.align_ylabels(panels)
     return chart
-
-
-def _knee_panel(
-    ax: Axes, frame: pd.DataFrame, shown: pd.DataFrame, names: Sequence[str], label: str
-) -> None:
-    """Draw the metrics of one panel, and scale it for what was measured."""
-    values: list[float] = []
-    for index, name in enumerate(names):
-        metric = stats.METRICS[name]
-        line = shown[name] * metric.scale
-        if line.fillna(0).any():
-            repeats, look = frame[name] * metric.scale, style.line(index)
-            axes.medians(ax, frame["limit"], repeats, metric.label, look, line=line)
-            values += axes.finite(list(frame[name])) + axes.finite(list(shown[name]))
-    ax.set_ylabel(label)
-    if not values:
-        axes.not_measured(ax)
-        return
-    if names == ["efficiency"]:
-        axes.linear(ax.yaxis, most=5)
-        ax.set_ylim(0, 105)
-    else:
-        axes.scale(ax, "y", values, label, log_from=_LOG_FROM, most=5)
-    # What is drawn from here on is for orientation: the measured values set the scale.
-    ax.set_autoscaley_on(False)
 
 
 # Latency by percentile, on an axis where each further nine takes the same space.

@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import pandas as pd
-from matplotlib.axes import Axes
 
 from labkit import stats
 from labkit.charts import axes, figure, style
@@ -130,25 +129,19 @@ def triptych(
     chart, drawn = _panels(heights, len(_METRICS), **says)
     for line, (label, shown) in zip(drawn, lines.items(), strict=True):
         for ax, name in zip(line, _METRICS, strict=True):
-            _client_panel(ax, rows, shown, stats.metric(name))
+            groups, metric = list[Group](), stats.metric(name)
+            for row in rows:
+                marked = row.trust.marked if "repeats" in shown else row.trust.label
+                left_out = row.values("left_out", name) if "repeats" in shown else ()
+                # Only the panel of the time has floors.
+                floors = [row.median(shown, "floor_s") for _ in shown if name == "process_wall_s"]
+                groups.append((marked, [row.values(one, name) for one in shown], left_out, floors))
+            grouped(ax, groups, list(shown.values()), metric, ticks=5)
+            ax.set_title(metric.label)
             ax.tick_params(axis="y", labelleft=ax is line[0])
         line[0].set_ylabel(label if apart else "", weight="bold")
     chart.body.align_ylabels(list(drawn[:, 0]))
     return chart
-
-
-def _client_panel(
-    ax: Axes, rows: Sequence[Row], looks: Mapping[Source, Look], metric: stats.Metric
-) -> None:
-    """Draw one metric of each client, and in the panel of the time the floor of each."""
-    groups, is_here = list[Group](), "repeats" in looks
-    for row in rows:
-        label = row.trust.marked if is_here else row.trust.label
-        left_out = row.values("left_out", metric.name) if is_here else ()
-        floors = [row.median(looks, "floor_s") for _ in looks if metric.name == "process_wall_s"]
-        groups.append((label, [row.values(one, metric.name) for one in looks], left_out, floors))
-    grouped(ax, groups, list(looks.values()), metric, ticks=5)
-    ax.set_title(metric.label)
 
 
 # Throughput: panels of programs, a group a size, a colour a variant.

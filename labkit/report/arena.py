@@ -182,7 +182,10 @@ class Arena(Outcome):
 
     def table(self) -> Table:
         """Return the board: a row a strategy, each figure with its rank in brackets."""
-        rows = [[row.label, *(rank.says for rank in row.ranks)] for row in self.board]
+        rows = [
+            [row.name + " *" * row.is_mine, *(rank.says for rank in row.ranks)]
+            for row in self.board
+        ]
         says = ["In brackets the rank; * was examined here.", EFFICIENCY, *self.sentences()]
         return Table(headers=["strategy", *map(title, RANKED)], rows=rows, says="\n".join(says))
 
@@ -195,7 +198,6 @@ class Arena(Outcome):
             for why in dict.fromkeys(rank.why for rank in row.ranks if rank.why):
                 by = [RANKED[rank.metric] for rank in row.ranks if rank.why == why]
                 reasons.setdefault((", ".join(by), why), []).append(row.name)
-        for row in self.board:
             if row.is_mine and any(rank.position for rank in row.ranks):
                 places = [f"{rank.text} by {RANKED[rank.metric]}" for rank in row.ranks]
                 found.append(f"{row.name} has rank {', '.join(places)}.")

@@ -242,11 +242,6 @@ class BoardRow(msgspec.Struct, frozen=True, kw_only=True):
     is_mine: bool
     ranks: Sequence[Rank]
 
-    @property
-    def label(self) -> str:
-        """Return its name, with a mark where it was examined."""
-        return f"{self.name} *" if self.is_mine else self.name
-
 
 def rank_all(records: Sequence[Record], mine: Collection[str]) -> list[BoardRow]:
     """Rank the strategies of these records by every metric, the best by the first metric first."""
