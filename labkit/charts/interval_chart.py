@@ -133,8 +133,7 @@ def _ratios(ax: Axes, rows: Sequence[Claimed]) -> None:
 
 def _counts(ax: Axes, rows: Sequence[Claimed]) -> None:
     """Draw in how many of its runs each claim holds."""
-    ax.set_title("Counts and other numbers, with 95 % intervals")
-    ax.set_xlim(-0.08, 1.08)
+    ax.set(title="Counts and other numbers, with 95 % intervals", xlim=(-0.08, 1.08))
     ax.barh(range(len(rows)), 0.12, 0.8, 0.94, facecolor=_BAND)
     ax.hlines(range(len(rows)), 0, 1, color=PALE, linewidth=1, zorder=1)
     for row, one in enumerate(rows):

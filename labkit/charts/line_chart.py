@@ -222,8 +222,7 @@ def latency(records_by_label: Mapping[str, Sequence[Record]]) -> figure.Chart:
     whole = range(1, int(furthest + 0.01) + 1)
     names = [f"{100 - 100 / 10**nines:.{max(nines - 2, 0)}f}" for nines in whole]
     ax.set_xticks([0, math.log10(2), *whole], ["0", "50", *names])
-    ax.set_xlim(0, max(furthest * 1.12, 0.5))
-    ax.set_xlabel("percentile")
+    ax.set(xlim=(0, max(furthest * 1.12, 0.5)), xlabel="percentile")
     every = [second for _, seconds in curves.values() for second in seconds]
     axes.scale(ax, "y", every, f"latency ({unit})", log_from=_LOG_LATENCY_FROM, most=7)
     axes.end_values(ax)

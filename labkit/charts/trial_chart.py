@@ -127,24 +127,22 @@ def memory_over_time(records: Mapping[str, Record]) -> figure.Chart:
 
     Raises `BadInput` where none has a timeline.
     """
-    metric, lines, peaks = stats.metric("memory"), dict[str, Line2D](), list[str]()
+    metric, lines, trusts = stats.metric("memory"), dict[str, Line2D](), list[figure.Trust]()
     for (label, record), colour in zip(records.items(), style.PALETTE, strict=False):
         sizes = [math.nan if v is None else v for v in record.timeline.client_rss_bytes]
         if known := axes.finite(sizes):
-            peaks.append(f"{label} at most {metric.format(max(known))}")
-            shown = [metric.scale * one for one in sizes]
-            lines[label] = Line2D(record.timeline.t_s, shown, color=colour, linewidth=1.8)
+            trusts.append(figure.Trust(label=label, verdict=record.verdict))
+            shown, peak = [metric.scale * one for one in sizes], metric.format(max(known))
+            line = Line2D(record.timeline.t_s, shown, color=colour, linewidth=1.8)
+            lines[f"{label} at most {peak}"] = line
     if not lines:
         raise refusal("no-timeline", id=[one.id for one in records.values()], probes=None)
-    trusts = [figure.Trust(label=label, verdict=records[label].verdict) for label in lines]
     chart = figure.Chart(
         title="Memory over time",
-        parts=peaks,
+        parts=lines,
         height_in=4.4,
         notes=figure.verdicts(trusts),
-        legend=[
-            (line, peak[-_STAGE_LETTERS:]) for line, peak in zip(lines.values(), peaks, strict=True)
-        ],
+        legend=[(line, says[-_STAGE_LETTERS:]) for says, line in lines.items()],
     )
     ax = chart.body.subplots()
     for line in lines.values():
@@ -265,8 +263,7 @@ def phases(records_by_label: Mapping[str, Sequence[Record]]) -> figure.Chart:
         axes.beside(ax, end_ms, row, f"{stats.number(end_ms)} ms", 6)
     axes.rows(ax, list(means_s))
     axes.linear(ax.xaxis, most=10)
-    ax.set_xlim(0, longest_s * 1e3 * 1.16 or 1)
-    ax.set_xlabel("mean latency (ms)")
+    ax.set(xlim=(0, longest_s * 1e3 * 1.16 or 1), xlabel="mean latency (ms)")
     return chart
 
 
@@ -340,9 +337,7 @@ def allocations(stacks: Mapping[str, int], rows: Timeline, title: str) -> figure
     above, ax = chart.body.subplots(2, 1, height_ratios=heights)
     shown = [math.nan if v is None else v / 1e6 for v in rows.client_rss_bytes]
     above.plot(rows.t_s, shown, color=style.PALETTE[0], linewidth=1.8)
-    above.set_ylabel("RSS (MB)")
-    above.set_xlabel("seconds since the strategy was started")
-    above.set_xlim(left=0)
+    above.set(ylabel="RSS (MB)", xlabel="seconds since the strategy was started", xlim=(0, None))
     axes.from_zero(above)
     _draw(ax, blocks, whole / 1e6, "in use at the peak (MB)")
     return chart
@@ -358,11 +353,9 @@ def _draw(
         letters = fitted(name, int(_LETTERS * width / whole) - 2)
         on_fill: Mapping[str, Any] = {"color": style.ON_FILL, "path_effects": []}
         axes.beside(ax, start, depth, letters, 4, fontsize=_LETTERS_PT, **on_fill)
-    ax.set_xlim(0, whole)
-    ax.set_ylim(max(depth for _, _, depth, *_ in blocks) + 0.5, -0.5)
-    ax.set_yticks([])
+    deepest = max(depth for _, _, depth, *_ in blocks)
+    ax.set(xlim=(0, whole), ylim=(deepest + 0.5, -0.5), yticks=[], xlabel=what)
     ax.spines["left"].set_visible(False)
-    ax.set_xlabel(what)
     axes.linear(ax.xaxis, most=10)
 
 
