@@ -371,6 +371,7 @@ def test_what_is_no_trial_is_refused_with_what_to_write(given: Any, setting: str
         checked(given)
 
     assert str(caught.value).endswith(f": it must be a Trial; write lab.Trial({setting})")
+    assert checked(trial := Trial()) is trial
 
 
 def test_a_short_name_means_the_dotted_one_where_it_is_not_ambiguous() -> None:
