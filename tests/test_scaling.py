@@ -231,6 +231,7 @@ def test_a_rate_is_sustained_where_it_is_sent_and_its_requests_take_no_longer() 
     ("run", "verdict", "why"),
     [
         (at(200, 0.9799, 0.02), "refuted", "98.0% of it was sent, where at least 98% must be"),
+        (at(200, 0.98, 0.3), "refuted", "half took over 300 ms, and 20 at the lowest"),
         (at(200, 1, 0.101), "refuted", "half took over 101 ms, and 20 at the lowest"),
         (at(200, 1, 0.02, **{"counts.failed": {"status": 1_100}}), "refuted", "1.1% of its"),
         (at(200, 0.5, 0.02, warnings=SPOILT), "inconclusive", "the client used 97 % of its core"),
@@ -268,6 +269,7 @@ def test_of_a_few_repeats_the_worst_counts_and_one_full_limit_is_enough() -> Non
         ([failing, at(200, 1, 0.02, 1)], "refuted", "1.1% of its requests failed"),
         ([at(200, 0.5, 0.02), at(200, 1, 0.02, 1)], "inconclusive", wide),
         ([at(200, 0.5, 0.02), at(200, 0.5, 0.02, 1, timeline=FULL)], "inconclusive", FULL_SAYS),
+        ([at(200, 0.97, 0.02), at(200, 0.98, 0.02, 1)], "inconclusive", ""),
         ([unknown], "refuted", "0.0% of it was sent, where at least 98% must be"),
         ([at(200, 1, 0.3)], "refuted", "half took over 300 ms, and 20 at the lowest rate"),
     ):
@@ -278,6 +280,14 @@ def test_of_a_few_repeats_the_worst_counts_and_one_full_limit_is_enough() -> Non
 def test_a_short_latency_may_grow_by_what_a_machine_adds() -> None:
     runs = [at(rate, 1, p50_s) for rate, p50_s in ((9, 0.0005), (10, 0.0104), (11, 0.0106))]
     assert [one.verdict for one in stats.sustained(runs)] == ["holds", "holds", "refuted"]
+
+
+def test_at_each_bound_a_rate_is_still_sustained() -> None:
+    failed = {"counts.failed": {"status": 1_000}}
+    runs = [at(9, 1, 0.1), at(10, 0.98, 0.5), at(11, 1, 0.1, **failed)]
+    assert {one.verdict for one in stats.sustained(runs)} == {"holds"}
+    slower = [at(9, 1, 0.0995), at(10, 1, 0.995)]
+    assert "half took over 995 ms, and 99.5 at the lowest" in stats.rates_say(slower)
 
 
 def test_a_study_of_rates_ends_with_the_highest_that_was_sustained() -> None:

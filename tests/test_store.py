@@ -593,6 +593,19 @@ def test_an_index_that_is_wrong_or_missing_is_made_anew(
     assert (names(read), capsys.readouterr().err) == ([], "")
 
 
+def test_an_index_says_how_many_files_it_has_read_and_forgets_those_that_are_gone(
+    kept: Store, read: Mock, monkeypatch: Any, capsys: Any
+) -> None:
+    monkeypatch.setattr(store, "PROGRESS_EACH", 2)
+    path, file = three(kept), kept.folder / store.INDEX
+    kept.index()
+    assert capsys.readouterr().err == "labkit: 2 of 3 files read for the index of the store\n"
+    before = file.read_bytes()
+    path.unlink()
+    kept.index()
+    assert file.read_bytes() != before
+
+
 def test_an_index_that_cannot_be_read_or_written_is_a_line(
     kept: Store, read: Mock, capsys: Any
 ) -> None:

@@ -212,8 +212,8 @@ def _of_arrivals(measured: Measurement) -> Iterable[Note]:
         for n, one in enumerate(measured.stages, 1)
         if one.due > one.sent + 1
     ]
-    share, achieved, rate, where = min(met, default=(1.0, 0.0, 0.0, ""))
-    if share < RATE_MISSED_SHARE:
+    if met and min(met)[0] < RATE_MISSED_SHARE:
+        share, achieved, rate, where = min(met)
         code = "rate-lost" if share < RATE_LOST_SHARE else "rate-missed"
         yield noted(code, achieved=achieved, where=where, rate=rate)
     if arrivals.dropped:

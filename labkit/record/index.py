@@ -45,7 +45,7 @@ from labkit.record.record import Record
 
 MAX_UNINDEXED = 64
 # Age from which on a later change to a file shows in its times, whatever the file system's clock.
-SETTLED_NS = 2 * 10**9
+SETTLED_NS = 2_000_000_000
 _MADE, _RULES = itemgetter("made", "rules")(paths.table("tables.toml")["index"])
 _OF_RECORD = ("id", "started_at", "study", "experiment", "repeat", "order", "verdict")
 _OF_TRIAL: Mapping[str, str] = paths.table("tables.toml")["described"]
@@ -206,6 +206,6 @@ class Index:
         given = {_RULES[name]: value for name, value in asked.items() if value is not None}
         rules = " AND ".join(["true", *given])
         of = "records LEFT JOIN wide.rows ON records.rowid = wide.rows.id"
-        query = f"SELECT {column} FROM {of} WHERE {rules} ORDER BY stamp DESC LIMIT ?"  # noqa: S608
-        rows = self._rows.execute(query, [*given.values(), last or -1]).fetchall()
+        query = f"SELECT {column} FROM {of} WHERE {rules} ORDER BY stamp DESC LIMIT coalesce(?, -1)"  # noqa: S608
+        rows = self._rows.execute(query, [*given.values(), last]).fetchall()
         return [one for (one,) in reversed(rows)]

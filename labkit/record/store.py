@@ -36,6 +36,7 @@ MAX_RECORD_BYTES = 64 << 20
 # Age of a temporary file from which on its writer is taken to be dead.
 STALE_S = 86_400
 INDEX = ".index"
+PROGRESS_EACH = 10_000
 _SAFE = frozenset("0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_")
 
 
@@ -185,7 +186,7 @@ class Store:
             for number, one in enumerate(missing, 1):
                 for found in self.scan([one.rpartition(" ")[0]]):
                     index.put(one, found)
-                if number % 10_000 == 0:
+                if number % PROGRESS_EACH == 0:
                     _say(f"{number:,} of {len(missing):,} files read for the index of the store")
         finally:  # where a person stops it, what was read need not be read again
             if index.changes > MAX_UNINDEXED:

@@ -180,7 +180,7 @@ def short(frame: stats.DataFrame, by: Sequence[str]) -> stats.DataFrame:
         common = set.intersection(*map(set, commands.values()))
         for command, words in commands.items():
             names[command] = " ".join([program, *(one for one in words if one not in common)])
-    told_apart = len({*names.values()}) == len(names) > 0
+    told_apart = len({*names.values()}) == len(names)
     return frame.replace(dict.fromkeys(by, names)) if told_apart else frame
 
 

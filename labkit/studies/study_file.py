@@ -171,7 +171,6 @@ class StudyFile(parts.StudyPart, frozen=True, kw_only=True):
         programs, where `programs` is a folder that has them, else those that the lab has written;
         with False nothing does.
         """
-        self.scale(scale)
         arms = dict[str, Work]()
         for arm in self.arms_at(scale):
             arms[arm.id] = self._work(arm, scale, seconds)
@@ -257,7 +256,7 @@ class StudyFile(parts.StudyPart, frozen=True, kw_only=True):
             if name in settings and chosen.time_factor != 1:
                 settings[name] = f"{settings[name]}*{chosen.time_factor:g}"
         for name in ("requests", "workload.requests"):
-            if isinstance(settings.get(name), int) and chosen.requests_factor != 1:
+            if isinstance(settings.get(name), int):
                 settings[name] = max(round(settings[name] * chosen.requests_factor), 1)
         if arm.rps is not None:
             # About as long as the scale says, and at least one request in each place.
