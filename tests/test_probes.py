@@ -605,7 +605,8 @@ def children_s() -> float:
 def test_of_many_processes_none_is_lost_that_ends_between_two_readings(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    program = "import time; input()\nwhile time.process_time() < 0.1: pass"
+    # Others on the machine, and what the system counts late, may be worth a tenth of a second.
+    program = "import time; input()\nwhile time.process_time() < 0.4: pass"
     child = subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE)
     tree, read = ProcessTreeReader(os.getpid()), interference.cpu_s
 
@@ -618,8 +619,8 @@ def test_of_many_processes_none_is_lost_that_ends_between_two_readings(
     alive_s, before_s = tree.cpu_s(), time.process_time() + children_s()
 
     assert child.returncode == 0
-    assert alive_s == pytest.approx(before_s, abs=0.05)
-    assert tree.cpu_s() == pytest.approx(time.process_time() + children_s(), abs=0.03)
+    assert alive_s == pytest.approx(before_s, abs=0.15)
+    assert tree.cpu_s() == pytest.approx(time.process_time() + children_s(), abs=0.15)
 
 
 AS_A_PROGRAM = checks("probes.toml", "program")
