@@ -5,6 +5,7 @@ The facts are written down here a second time, so that a slip in a file shows.
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 import tomllib
@@ -137,6 +138,17 @@ def test_checks_compare_metrics_that_exist_between_arms_that_run(name: str, scal
             assert one.check.measure in stats.METRICS
             assert {*one.of, *one.to} <= {*plan.arms} or one.undecidable, claim
             assert scale != "paper" or not one.undecidable
+
+
+@for_each_scale
+def test_a_percentile_of_the_ledger_has_as_many_answers_as_it_needs(scale: str) -> None:
+    plan = load_study("claims").plan(scale, cores=2)
+    for one in itertools.chain(*plan.judged.values()):
+        needs = (
+            stats.METRICS[one.check.measure].answers if one.check.measure in stats.METRICS else 0
+        )
+        trials = [plan.arms[arm] for arm in (*one.of, *one.to)]
+        assert all(isinstance(of, Trial) and of.requests >= needs for of in trials if needs), one
 
 
 def figure(name: str, arm: str, measure: str) -> float | None:
