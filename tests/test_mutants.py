@@ -19,7 +19,9 @@ def test_operators_numbers_conditions_slices_returns_and_statements_are_changed(
     assert ast.dump(tree) == ast.dump(ast.parse(CHANGED["source"]))
 
 
-def test_what_lives_is_of_a_module_that_is_there_and_has_a_reason() -> None:
+def test_what_is_named_is_there_and_what_lives_has_a_reason() -> None:
+    tests = {name for names in TABLES["tests"].values() for name in names.split()}
+    assert all((ROOT / f"tests/test_{name}.py").is_file() for name in tests)
     for module, living in TABLES["lives"].items():
         assert (ROOT / "labkit" / module).is_file()
         assert all(living.values())
