@@ -139,7 +139,7 @@ def doubt(record: Record, measure: str, *, of_client: bool = True) -> str:
 def rates(records: Iterable[Record]) -> dict[tuple[str | None, int], float]:
     """Return the throughput, be it set by either side, by study and repeat of an arm's records."""
     counted = [one for one in records if not doubt(one, "throughput_rps", of_client=False)]
-    return {(one.study, one.repeat): one.throughput_rps or 0.0 for one in counted}
+    return {(one.study, one.repeat): METRICS["throughput_rps"].of(one) for one in counted}
 
 
 def _idled(record: Record) -> bool:
