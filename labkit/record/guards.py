@@ -179,7 +179,7 @@ def _of_counts(trial: Trial, measured: Measurement) -> Iterable[Note]:
 def _of_limit(trial: Trial, measured: Measurement) -> Iterable[Note]:
     """Yield the notes on a trial that did more at a time than it may, or faster than it can."""
     counts, server = measured.counts, measured.server
-    most = max((one or 0 for one in measured.timeline.in_flight), default=0)
+    most = max(filter(None, measured.timeline.in_flight), default=0)
     pieces = server is not None and (server.bytes_out or 0) >= PIECE_BYTES * counts.sent
     if server is not None and server.max_in_flight is not None and not pieces:
         # A server may still be at work for clients that have given up.

@@ -199,7 +199,7 @@ def knee_says(found: Knee) -> str:
     if found.at_end:
         return paths.sentence("knee-at-end", **words)
     says = paths.sentence("knee", within=WITHIN, **words)
-    if found.low is None or found.high is None:
+    if found.low is None:  # or the other end, which is known where this one is
         return paths.sentence("knee-few", says=says, n=found.n, least=MIN_REPEATS)
     both = f"from {found.low:,} to {found.high:,}"
     ends = both if found.low != found.high else f"{found.low:,} alone"
