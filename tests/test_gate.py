@@ -98,7 +98,8 @@ async def test_a_metric_is_worse_or_better_where_its_interval_is_wholly_beyond(
         (measured(), {"metrics": ["p98"]}, "did you mean 'p99'"),
         (measured(), {"metrics": ["floor_s"]}, "neither more nor less of it is better"),
         (measured(), {"tolerance": -1}, "tolerance is -1"),
-        (measured(environment=environment.machine() | {"cpu": "Z80"}), {}, "and was Z80"),
+        # A study that was resumed elsewhere: most of it is of this machine.
+        (measured(environment=environment.machine() | {"cpu": "Z80"}) + measured(), {}, "was Z80"),
         (make_study({"queue": {}, "task_pool": {}}), {}, "the arms queue and task_pool; here"),
         (make_study({"queue": {}}), {}, "(strategy is task_pool and was queue)"),
         (None, {}, "no record has the id"),
@@ -156,9 +157,13 @@ def test_a_result_is_saved_and_loaded(tmp_path: Path) -> None:
     assert (found.records[1].timeline.t_s, list(tmp_path.iterdir())) == ([], [there])
     assert json.loads(there.read_text())["environment"] == environment.machine()
     assert lab.load(run.save(tmp_path / "run.json")).record == run.record
-    there.write_text(there.read_text()[:-9])
-    with pytest.raises(lab.RecordDamaged, match=r"base\.json is damaged"):
-        lab.load(there)
+    whole = there.read_text()
+    newer = json.dumps({"records": [study.records[0].to_dict() | {"schema_version": 2}]})
+    changed = whole.replace('"limit": 1', '"limit": 3')
+    for damaged in (whole[:-9], changed, newer, '{"records": []}'):
+        there.write_text(damaged)
+        with pytest.raises(lab.RecordDamaged, match=r"base\.json is damaged"):
+            lab.load(there)
     with pytest.raises(lab.BadInput, match="No such file"):
         lab.load(tmp_path / "none.json")
     with pytest.raises(lab.LabError, match=r"none\.json is not written: every run .*core-lost\)"):

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from factories import STUDIES, make_record
 from machines import checks
 
 import labkit as lab
+from labkit import cli
 from labkit.errors import BadInput, LabError
 from labkit.lab import runner, written_plan
 from labkit.lab.progress import Lines, Reporter
@@ -163,17 +166,27 @@ async def test_what_is_no_longer_the_study_is_refused(machine: Machine, monkeypa
     ):
         await lab.resume()
     file = store.plans.folder / f"{study}.json"
-    whole = file.read_bytes()
+    sealed = file.read_bytes()
+    # An older plan had no checksum.
+    plain = msgspec.json.decode(sealed)
+    whole = msgspec.json.encode({name: plain[name] for name in [*plain][1:-1]})
     file.write_bytes(whole.replace(b'"steps":[[', b'"steps":[[1,0],['))
     with pytest.raises(BadInput, match="it is another plan now"):
         await lab.resume(anyway=True)
-    file.write_bytes(whole[:-9])
-    with pytest.raises(LabError, match=f"the plan of study {study} is damaged"):
-        await lab.resume()
+    for damaged in (whole[:-9], sealed.replace(b'"limit":1', b'"limit":3')):
+        file.write_bytes(damaged)
+        with pytest.raises(LabError, match=f"the plan of study {study} is damaged"):
+            await lab.resume()
     file.write_bytes(whole.replace(b'"python":"3', b'"python":"2'))
     with pytest.raises(BadInput, match=r"python is 3\S+ and was 2"):
         await lab.resume()
     assert len(machine.ran) == 1
+    file.unlink()
+    os.mkfifo(file)  # which has no writer; what the study has is shown nevertheless
+    assert "is no regular file" in lab.load(study).text()
+    monkeypatch.setattr(sys, "argv", ["labkit", "results", "list"])
+    with pytest.raises(SystemExit, match=r"^0?$"):
+        cli.main()
 
 
 # Killed for real: in the middle of the first run, and of the second.

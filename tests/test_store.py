@@ -93,13 +93,10 @@ def test_a_record_that_is_cut_or_has_one_changed_bit_is_damaged() -> None:
             decode(data, "record x")
 
 
-@pytest.mark.parametrize("version", [SCHEMA_VERSION + 1, 10**6])
-def test_a_newer_schema_is_refused_even_where_nothing_else_is_known(version: int) -> None:
-    with pytest.raises(BadInput, match="install a newer labkit to read it") as caught:
-        decode(json.dumps({"schema_version": version, "news": 1}).encode(), "record x")
-
-    assert isinstance(caught.value, RecordDamaged)
-    assert str(caught.value).startswith(f"record x has schema_version {version}: ")
+def test_a_newer_schema_is_refused_even_where_nothing_else_is_known() -> None:
+    newer = json.dumps({"schema_version": SCHEMA_VERSION + 1, "news": 1}).encode()
+    with pytest.raises(RecordDamaged, match=r"^record x has schema_version 2: .*a newer"):
+        decode(newer, "record x")
 
 
 def test_fields_that_are_not_known_are_ignored() -> None:
@@ -113,18 +110,12 @@ def test_fields_that_are_not_known_are_ignored() -> None:
 ENDLESS = [b'{"schema_version":1,"%b":' % name + b'{"a":' * 100_000 for name in (b"x", b"trial")]
 
 
-@pytest.mark.parametrize(
-    "data", [*raws("record.toml", "none"), *ENDLESS], ids=lambda data: data[:40]
-)
-def test_what_is_no_record_is_damaged(data: bytes) -> None:
-    with pytest.raises(RecordDamaged):
-        decode(data)
-
-
-@pytest.mark.parametrize("change", checks("record.toml", "edited"))
-def test_an_edited_record_is_damaged(change: dict[str, Any]) -> None:
-    with pytest.raises(RecordDamaged, match="restore it from a copy, or move its file elsewhere"):
-        decode(json.dumps({**make_record().to_dict(), **change}).encode())
+def test_what_is_no_record_or_an_edited_one_is_damaged() -> None:
+    changed = [make_record().to_dict() | one for one in checks("record.toml", "edited")]
+    edited = [json.dumps(one).encode() for one in changed]
+    for data in (*raws("record.toml", "none"), *ENDLESS, *edited):
+        with pytest.raises(RecordDamaged, match=r"move its file elsewhere|a newer labkit"):
+            decode(data)
 
 
 # Records on disk: whole or not at all, never overwritten, and none harmed by another
@@ -175,6 +166,8 @@ def test_ids_sort_by_time_and_are_safe_names(kept: Store, step: timedelta) -> No
 
 
 def test_the_beginning_of_an_id_is_enough_where_it_is_the_only_one(kept: Store) -> None:
+    with pytest.raises(RecordNotFound, match="'labkit results list'"):
+        kept.get("20261120-a")
     for name in ("20261120-a", "20261120-ab", "20261121-c"):
         kept.add(small(name))
 
@@ -183,6 +176,9 @@ def test_the_beginning_of_an_id_is_enough_where_it_is_the_only_one(kept: Store) 
     assert kept.get("20261120-a").id == "20261120-a"
     with pytest.raises(RecordNotFound, match=r"^2 .* starts with '20261120': write more of it$"):
         kept.get("20261120")
+    with pytest.raises(RecordNotFound, match="did you mean '20261120-ab'"):
+        kept.get("20261120-abc")
+    assert list(Store(kept.folder / "nowhere").records()) == []
 
 
 def test_a_clock_that_is_set_back_loses_no_run_of_a_study(kept: Store) -> None:
@@ -196,15 +192,6 @@ def test_a_clock_that_is_set_back_loses_no_run_of_a_study(kept: Store) -> None:
 
     assert kept.of_study("2026-5-") == study[::-1]
     assert lab.load("2026-5-", store=kept).records == study
-
-
-def test_what_is_not_there_is_not_found(kept: Store) -> None:
-    with pytest.raises(RecordNotFound, match="'labkit results list'"):
-        kept.get("20261120-a")
-    kept.add(small("20261120-a"))
-    with pytest.raises(RecordNotFound, match="did you mean '20261120-a'"):
-        kept.get("20261120-b")
-    assert list(Store(kept.folder / "nowhere").records()) == []
 
 
 @pytest.mark.parametrize("name", UNSAFE)
@@ -315,12 +302,7 @@ def test_a_network_that_loses_the_answer_to_a_link_loses_no_record(
     kept: Store, monkeypatch: Any
 ) -> None:
     link = os.link
-
-    def unanswered(*names: Any) -> None:
-        link(*names)
-        link(*names)  # asked again
-
-    monkeypatch.setattr(os, "link", unanswered)
+    monkeypatch.setattr(os, "link", lambda *names: (link(*names), link(*names)))  # asked again
     kept.add(small("a"))
 
     assert (kept.get("a"), files(kept)) == (small("a"), {"a.json"})
@@ -329,9 +311,7 @@ def test_a_network_that_loses_the_answer_to_a_link_loses_no_record(
 @pytest.mark.parametrize(
     ("number", "left"), [(errno.EACCES, {"a.json"}), (errno.EINVAL, {"a.json"}), (errno.EIO, set())]
 )
-def test_a_folder_that_is_not_flushed(
-    kept: Store, monkeypatch: Any, number: int, left: Any
-) -> None:
+def test_a_folder_is_not_flushed(kept: Store, monkeypatch: Any, number: int, left: Any) -> None:
     def fsync(fd: int) -> None:
         if stat.S_ISDIR(os.fstat(fd).st_mode):
             raise OSError(number, "cannot")

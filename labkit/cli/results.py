@@ -25,7 +25,7 @@ def list_records(asked: options.Asked) -> None:
 
     A file in the store that holds no readable record is left out, and named on standard error.
     """
-    from labkit.lab.written_plan import find
+    from labkit.lab.written_plan import unfinished
     from labkit.record.store import readable
     from labkit.report import tables
 
@@ -46,9 +46,9 @@ def list_records(asked: options.Asked) -> None:
         more = f"; the next: labkit results list{words} --last {last} --page {page + 1}"
         text = f"{tables.of_records(shown).text()}\n\n{len(shown)} of {number:,} records in "
         text += f"{store.folder}, newest first{more * (page < pages)}; 'labkit results show ID'"
-    plans = {*store.plans.ids()} & {*(one.study or "" for one in shown), *store.plans.ids()[-1:]}
-    ran = {one: store.scan(index.select("name", study=one)) for one in sorted(plans)}
-    found = [find(store, one).unfinished([*readable(ran[one])]) for one in ran]
+    studies = sorted({*(one.study or "" for one in shown), *store.plans.ids()[-1:]})
+    ran = [[*readable(store.scan(index.select("name", study=one)))] for one in studies]
+    found = [unfinished(store, *pair) for pair in zip(studies, ran, strict=True)]
     text = "\n".join([text, *(left := [*filter(None, found)])])
     listed: list[dict[str, Any]] = [
         {name: getattr(one, name) for name in LISTED} | {"strategy": one.ran} for one in shown

@@ -527,7 +527,7 @@ def load(name: Path | str | None = None, *, store: Store | None = None) -> Run |
     from labkit.report import stored
 
     if name is not None and (Path(name).suffix or Path(name).is_file()):
-        records = gate.saved(Path(name))
+        records = gate.saved(Path(name)).records
         return stored.study_of(records) if records[0].experiment else Run(records[0])
     where, wanted = store or Store(), str(name)
     if name is not None and wanted in where.ids():
@@ -539,6 +539,5 @@ def load(name: Path | str | None = None, *, store: Store | None = None) -> Run |
     if not records:
         return Run(where.get(wanted))
     result = stored.study_of(records, [one.why for one in index.damaged])
-    if wanted in where.plans.ids():
-        result.unfinished = written_plan.find(where, wanted).unfinished(records)
+    result.unfinished = written_plan.unfinished(where, wanted, records)
     return result

@@ -30,7 +30,7 @@ from labkit.launch.environment import usable_cores
 from labkit.launch.experiment import run as run_coded
 from labkit.launch.preflight import Ready
 from labkit.launch.servers import Served
-from labkit.record import codes
+from labkit.record import codec, codes
 from labkit.record.record import Note, Record
 from labkit.record.store import Store
 from labkit.spec import plan, validation
@@ -138,7 +138,7 @@ async def run_all(
         for there in [one.environment for one in ready.values() if one.environment]:
             await there.build(show.announce)
         if now and not resumed:
-            into.plans.put(now.study, msgspec.json.encode(now))
+            into.plans.put(now.study, codec.sealed(msgspec.json.encode(now)))
             stack.enter_context(written_plan.claimed(into, now.study))
         # A host runs other guests for half a minute at a time or so, and a baseline is not
         # interleaved with what stands beside it. So runs that it stole from are made again at the

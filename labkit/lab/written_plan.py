@@ -25,10 +25,11 @@ from typing import Any, NamedTuple
 import msgspec
 
 from labkit import paths
+from labkit.errors import BadInput, RecordNotFound
 from labkit.launch import environment
 from labkit.record import codec, codes
 from labkit.record.record import Note, Record
-from labkit.record.store import Store
+from labkit.record.store import Store, read_whole
 from labkit.report import gate, html
 from labkit.spec.plan import Step
 from labkit.spec.registry import FILE, label_of
@@ -68,12 +69,6 @@ class WrittenPlan(msgspec.Struct, frozen=True):
         """
         own = OWN | {label_of(one): one for one in ([mine] if callable(mine) else mine)}
         return [(arm["axes"], _trial(arm["work"], own, allow)) for arm in self.arms.values()]
-
-    def unfinished(self, records: Sequence[Record]) -> str:
-        """Return how many of its runs are there, in a sentence; nothing where all are."""
-        there = {(one.arm, one.repeat) for one in finished(records)}
-        how = {"n": len(there), "of": len(self.steps), "plan": self}
-        return paths.sentence("unfinished", **how) if len(there) < len(self.steps) else ""
 
 
 def finished(records: Iterable[Record]) -> list[Record]:
@@ -163,5 +158,19 @@ def find(store: Store, name: str) -> WrittenPlan:
     """
     last = [name, *store.plans.ids()][-1]
     whole = store.plans.whole_id(last if name == "last" else name)
-    data = (store.plans.folder / f"{whole}.json").read_bytes()
-    return codec.parse(data, WrittenPlan, f"the plan of study {whole}")
+    path, where = store.plans.folder / f"{whole}.json", f"the plan of study {whole}"
+    return codec.parse(read_whole(path, where), WrittenPlan, where)
+
+
+def unfinished(store: Store, study: str, records: Sequence[Record]) -> str:
+    """Return how many runs of a study are there, in a sentence, or why its plan cannot tell.
+
+    Nothing where all are, and where it has no plan.
+    """
+    try:
+        plan = find(store, study)
+    except BadInput as error:
+        return "" if isinstance(error, RecordNotFound) else str(error)
+    there = {(one.arm, one.repeat) for one in finished(records)}
+    how = {"n": len(there), "of": len(plan.steps), "plan": plan}
+    return paths.sentence("unfinished", **how) if len(there) < len(plan.steps) else ""

@@ -1,9 +1,9 @@
-"""A record to its JSON and back, with a checksum.
+"""Records, plans and saved results to their JSON and back, with a checksum.
 
 Plan. One bit that the disk or a cable changed is to be seen, wherever in the file it is. So the
-last member of a record's JSON is the SHA-256 of all bytes before it. Records of older versions have
-none and stay readable: then a bit that changes the name of the checksum must not turn a record into
-one of those. The first member says that there is a checksum. A changed bit is in one of the two
+last member of the JSON is the SHA-256 of all bytes before it. Files of older versions have none and
+stay readable: then a bit that changes the name of the checksum must not turn a file into one of
+those. The first member says that there is a checksum. A changed bit is in one of the two
 members at most, and a file that has either must have the right other. Rejected: a checksum from a
 schema version on, since a record that comes from an older version has no checksum then; and a file
 beside the record, which gets lost. By hand: `head -c -78 FILE | sha256sum`.
@@ -31,7 +31,12 @@ class _Versioned(msgspec.Struct):
 
 def encode(record: Record) -> bytes:
     """Encode a record as one line of JSON, with its checksum."""
-    whole = _HEAD + msgspec.json.encode(record)[1:-1]
+    return sealed(msgspec.json.encode(record))
+
+
+def sealed(data: bytes) -> bytes:
+    """Return a JSON object that has members, with its checksum."""
+    whole = _HEAD + data[1:-1]
     return whole + _tail(whole)
 
 
@@ -40,20 +45,22 @@ def decode(data: bytes, where: str = "the record") -> Record:
 
     Raises `RecordDamaged` where `data` is truncated, edited, too new or no record.
     """
-    line = data.removesuffix(b"\n")
-    whole, tail = line[:-_TAIL_BYTES], line[-_TAIL_BYTES:]
-    if (line.startswith(_HEAD) or tail.startswith(_TAIL)) and tail != _tail(whole):
-        raise refusal("damaged", RecordDamaged, where=where, why="its checksum is of other bytes")
     version = parse(data, _Versioned, where).schema_version
-    if version is None:
-        raise refusal("not-a-record", RecordDamaged, where=where)
-    if version > SCHEMA_VERSION:
-        raise refusal("schema", RecordDamaged, where=where, version=version, most=SCHEMA_VERSION)
+    if version is None or version > SCHEMA_VERSION:
+        which = "not-a-record" if version is None else "schema"
+        raise refusal(which, RecordDamaged, where=where, version=version, most=SCHEMA_VERSION)
     return parse(data, Record, where)
 
 
 def parse(data: bytes, type_: type[T], where: str) -> T:
-    """Parse JSON that was stored as a value of this type; raise `RecordDamaged` where it is not."""
+    """Parse JSON that was stored, with or without a checksum, as a value of this type.
+
+    Raises `RecordDamaged` where it is none, or other than it was.
+    """
+    line = data.removesuffix(b"\n")
+    whole, tail = line[:-_TAIL_BYTES], line[-_TAIL_BYTES:]
+    if (line.startswith(_HEAD) or tail.startswith(_TAIL)) and tail != _tail(whole):
+        raise refusal("damaged", RecordDamaged, where=where, why="its checksum is of other bytes")
     try:
         return msgspec.json.decode(data, type=type_)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

@@ -8,7 +8,7 @@ its meaning or goes away; an added field does not count, as unknown fields are i
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import msgspec
 
@@ -287,7 +287,7 @@ class Record(Measurement, frozen=True, kw_only=True):
     what it was asked for, with its name as `program`; it reported all figures but its CPU itself.
     """
 
-    schema_version: int = SCHEMA_VERSION
+    schema_version: Annotated[int, msgspec.Meta(le=SCHEMA_VERSION)] = SCHEMA_VERSION
     id: str
     started_at: str
     study: str | None = None

@@ -219,7 +219,7 @@ class Store:
 
     def _read(self, name: str) -> Record:
         where = f"record {name if _SAFE.issuperset(name) else repr(name)}"
-        record = decode(_bytes_of(self.folder / f"{name}.json", where), where)
+        record = decode(read_whole(self.folder / f"{name}.json", where), where)
         if record.id != name or not _SAFE.issuperset(name):
             raise refusal("other-id", RecordDamaged, where=where, id=record.id)
         return record
@@ -230,24 +230,21 @@ class Store:
         return self.folder / f"{record_id}.json"
 
 
-def _bytes_of(path: Path, where: str) -> bytes:
+def read_whole(path: Path, where: str) -> bytes:
     """Read a file that may be anything. Raises `RecordNotFound` or `RecordDamaged`."""
-    asked = os.environ.get(CEILING)
-    of_person = asked and from_text(CEILING, asked, AtLeastOne)
-    most = of_person or MAX_RECORD_BYTES
+    most = from_text(CEILING, os.environ.get(CEILING) or f"{MAX_RECORD_BYTES}", AtLeastOne)
     try:
         found = path.stat()  # before it is opened: a FIFO would wait for a writer
         if not stat.S_ISREG(found.st_mode):
             raise RecordDamaged(f"{where} is no regular file: move it elsewhere")
         if found.st_size > most:
-            about = {"where": where, "size": found.st_size, "most": most, "variable": CEILING}
-            raise refusal("too-large", RecordDamaged, **about)
+            raise refusal("too-large", RecordDamaged, where=where, size=found.st_size, most=most)
         with path.open("rb") as file:
             return file.read(found.st_size + 1)
     except OSError as error:
-        if isinstance(error, FileNotFoundError) and not path.is_symlink():
-            raise RecordNotFound(f"{where} was deleted meanwhile") from None
-        raise RecordDamaged(f"{where} cannot be read ({error.strerror}): see to its file") from None
+        is_gone = isinstance(error, FileNotFoundError) and not path.is_symlink()
+        why = f"{where} cannot be read ({error.strerror}): see to its file"
+        raise (RecordNotFound if is_gone else RecordDamaged)(why) from None
 
 
 def _give_name(temporary: Path, path: Path) -> None:

@@ -55,6 +55,7 @@ from labkit import paths, stats
 from labkit.errors import BadInput, LabError
 from labkit.record import codec, codes
 from labkit.record.record import Record, Timeline
+from labkit.record.store import read_whole
 from labkit.report import html
 from labkit.spec import validation
 from labkit.spec.plan import Work
@@ -141,7 +142,7 @@ class Saved(msgspec.Struct, frozen=True, kw_only=True):
     scale: str = ""
     absent: dict[str, str] = {}
     environment: dict[str, Any] = {}
-    records: list[Record]
+    records: Annotated[list[Record], Meta(min_length=1)]
     made_again: list[Record] = []
 
 
@@ -158,19 +159,17 @@ def save(records: Sequence[Record], path: Path, **more: Any) -> Path:
     short = [one if one.repeat == 0 else less(one, timeline=Timeline()) for one in records]
     saved = Saved(environment=records[-1].environment, records=short, **more)
     try:
-        paths.write_whole(path, msgspec.json.format(msgspec.json.encode(saved), indent=1) + b"\n")
+        data = msgspec.json.format(msgspec.json.encode(saved), indent=1)
+        paths.write_whole(path, codec.sealed(data) + b"\n")
     except OSError as error:
         raise LabError(f"{path} cannot be written ({error.strerror}): name another file") from None
     return path
 
 
-def saved(path: Path) -> list[Record]:
-    """Return the records of a result that was saved. Raises `BadInput` or `RecordDamaged`."""
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise BadInput(f"{path} cannot be read ({error.strerror}): name a saved result") from None
-    return codec.parse(data, Saved, f"the saved result {path.name}").records
+def saved(path: Path) -> Saved:
+    """Return a saved result. Raises `RecordNotFound` or `RecordDamaged`."""
+    where = f"the saved result {path.name}"
+    return codec.parse(read_whole(path, where), Saved, where)
 
 
 @dataclass(frozen=True)
@@ -216,14 +215,15 @@ class Baseline:
             had, have = " and ".join(then) or "none", " and ".join(now) or "others"
             raise validation.refusal("other-arms", had=had, have=have)
         trials = {arm: work.to_dict() for arm, work in now.items() if isinstance(work, Trial)}
-        settings = [differences(one, _whole(then[arm][-1].trial)) for arm, one in trials.items()]
+        pairs = [(one, each.trial) for arm, one in trials.items() for each in then[arm]]
+        settings = [differences(one, _whole(earlier)) for one, earlier in pairs]
         every = list(dict.fromkeys(one for found in settings for one in found))
         allowed = [one for one in every if one.startswith("target.") and "target.kind" not in one]
         if len(allowed) < len(every):
             others = "; ".join(one for one in every if one not in allowed)
             raise BadInput(f"baseline has other settings ({others}): compare like with like")
         sides = zip(machines, now, strict=True)
-        there = [differences(one, then[arm][-1].environment) for one, arm in sides]
+        there = [differences(one, each.environment) for one, arm in sides for each in then[arm]]
         every = [one for found in there for one in found]
         unlike = list(dict.fromkeys(one for one in every if one.startswith(_ALIKE)))
         if unlike and not self.unlike:

@@ -19,7 +19,7 @@ import msgspec
 from labkit import paths
 from labkit.errors import BadInput, LabError
 from labkit.launch import programs
-from labkit.record import codec, codes, index
+from labkit.record import codes, index
 from labkit.record.record import Record
 from labkit.record.store import Store
 from labkit.report import gate
@@ -107,7 +107,7 @@ def reference(name: str) -> Reproduction:
     if not path.is_file():
         listed = ", ".join(sorted(one.stem for one in path.parent.glob("*.json"))) or "none"
         raise BadInput(f"benchmark {name!r} has no reference results; there are: {listed}")
-    saved = codec.parse(path.read_bytes(), gate.Saved, f"reference {path.name}")
+    saved = gate.saved(path)
     records = list(map(codes.judged_anew, saved.records))
     file = study_file.load(saved.benchmark)
     found = Reproduction(file, saved.scale, records, absent=saved.absent)
