@@ -171,7 +171,9 @@ def _arguments(asked: LibraryTransport, url: str, one: Request) -> dict[str, Any
 async def _niquests(library: Any, asked: Any, to: client.Destination) -> AsyncIterator[Send]:
     """Give what sends over one `AsyncSession`."""
     most = asked.connections_at(to.limit)
-    async with library.AsyncSession(pool_connections=1, pool_maxsize=most) as session:
+    how = {"pool_connections": 1, "pool_maxsize": most}
+    # A certificate names where to ask if it was revoked: any host, which niquests would call.
+    async with library.AsyncSession(**how, revocation_configuration=None) as session:
         session.trust_env = False
 
         async def send(call: tuple[str, Request]) -> Answer:
