@@ -118,16 +118,16 @@ class Threshold(NamedTuple):
         for arm, every in by_arm(records).items():
             doubts = {one.id: metrics.doubt(one, metric.name, of_client=False) for one in every}
             counted = [one for one in every if not doubts[one.id]]
-            value, figure = math.nan, f"not known ({stats.codes_text(doubts.values())})"
+            value, which, figure = math.nan, "missed-unknown", stats.codes_text(doubts.values())
             if counted:
                 value = float(stats.summary_of(counted, [])[metric.name].iloc[0])
             if math.isfinite(value):
-                figure = metric.format(value)
+                which, figure = "missed", metric.format(value)
                 if not _OPERATORS[self.sign](value, self.bound):
                     continue
             whose = f"{metric.label}, {arm}," if arm != "all" else metric.label
             how = {"whose": whose, "figure": figure, "bound": metric.format(self.bound)}
-            found.append(paths.sentence("missed", asked=self, **how))
+            found.append(paths.sentence(which, asked=self, **how))
         return found
 
 
