@@ -19,7 +19,7 @@ from machines import checks
 import labkit as lab
 from labkit.errors import BadInput, NotInstalled, TrialFailed
 from labkit.lab.progress import Reporter
-from labkit.launch import cluster, preflight
+from labkit.launch import cluster, orphans, preflight
 from labkit.launch.cluster import Cluster, Worker
 from labkit.measured import lifeline
 
@@ -47,12 +47,11 @@ def dask_client() -> Iterator[Any]:
 async def test_shares_run_on_workers_beside_a_server_there(dask_client: Any, store: Path) -> None:
     addresses = {*dask_client.scheduler_info(n_workers=-1)["workers"]}
 
-    record = (await lab.run(TRIAL.replace(clients=3, **{"target.on": "1"}), on=dask_client)).record
+    run = await lab.run(TRIAL.replace(clients=3, **{"target.on": "1"}), on=dask_client)
+    record: Any = run.record
 
-    assert record.counts.ok == 40
     assert record.counts.conserved
-    assert record.server is not None
-    assert record.server.requests == 40
+    assert record.server.requests == record.counts.ok == 40
     assert record.server.cpu_s
     assert record.server.peak_rss_bytes
     assert {str(one.place).rpartition(" ")[2] for one in record.clients} == addresses
@@ -61,15 +60,17 @@ async def test_shares_run_on_workers_beside_a_server_there(dask_client: Any, sto
     assert dask_client.status == "running"
 
 
-async def test_a_worker_that_dies_takes_its_share_and_leaves_nothing(store: Path) -> None:
+async def test_a_worker_that_dies_takes_its_share_and_leaves_nothing(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     class Killing(Reporter):
-        killed = 0
+        killed, marked = 0, {0}
 
         def update(self, progress: Any) -> None:
             if progress.done and not self.killed:
                 below = {*psutil.Process().children()} - before
                 busy = [one for one in below if any(map(is_measured, one.children()))]
-                self.killed = busy[0].pid
+                self.killed, self.marked = busy[0].pid, {*orphans.find(orphans.LABS)}
                 busy[0].kill()
 
     def is_measured(process: psutil.Process) -> bool:
@@ -78,18 +79,19 @@ async def test_a_worker_that_dies_takes_its_share_and_leaves_nothing(store: Path
     before = {*psutil.Process().children(recursive=True)}
     trial, killing = TRIAL.replace(requests=400, delay="0.05"), Killing()
     os.environ.pop("MALLOC_TRIM_THRESHOLD_", None)
+    monkeypatch.setattr("tempfile.tempdir", str(store.parent))
     with pytest.raises(
         TrialFailed, match=r"client [01] of 2 died.* on worker . at tcp://127"
     ) as lost:
         await lab.run(trial, on="local:2", reporter=killing)
     assert "MALLOC_TRIM_THRESHOLD_" not in os.environ
+    assert killing.killed in killing.marked
+    assert not [*store.parent.glob("dask*")]
 
-    record = lost.value.record
-    assert record is not None
+    record: Any = lost.value.record
     assert record.verdict == "invalid"
     assert "worker-lost" in [note.code for note in record.warnings]
     assert record.counts.conserved
-    assert record.server is not None
     assert record.server.requests == record.counts.sent
     assert [one.counts.ok for one in record.clients if not one.lost] == [200]
     left = {*psutil.Process().children(recursive=True)} - before
@@ -162,13 +164,8 @@ def test_clients_are_spread_over_hosts_first_and_have_cores_there() -> None:
 
     found = there.places(TRIAL.replace(clients=4, **{"target.on": "two"}), [5, 6, 7, None])
 
-    assert [(one.name, core) for one, core in found] == [
-        ("one", 5),
-        ("two", 0),
-        ("b", 7),
-        ("one", None),
-        ("two", 1),
-    ]
+    named = [(one.name, core) for one, core in found]
+    assert named == [("one", 5), ("two", 0), ("b", 7), ("one", None), ("two", 1)]
 
 
 def test_a_process_ends_when_its_lease_does() -> None:
@@ -185,9 +182,8 @@ def test_a_process_ends_when_its_lease_does() -> None:
 
 
 def test_nothing_of_dask_is_imported_without_a_cluster() -> None:
-    code = (
-        "import sys, labkit.cli, labkit.lab.facade, labkit.launch.cluster, labkit.measured.worker"
-    )
+    modules = "labkit.cli, labkit.lab.facade, labkit.launch.cluster, labkit.measured.worker"
+    code = f"import sys, {modules}"
     code += "; assert not {'dask', 'distributed', 'tornado'} & {*sys.modules}"
 
     subprocess.run([sys.executable, "-c", code], check=True)

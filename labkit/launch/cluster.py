@@ -39,7 +39,7 @@ from msgspec import Meta
 
 from labkit import paths
 from labkit.errors import NotInstalled, TrialFailed
-from labkit.launch import environment, process
+from labkit.launch import environment, orphans, process
 from labkit.launch.preflight import CLUSTER
 from labkit.launch.process import GRACE_S, START_S, Child
 from labkit.record import interference
@@ -413,14 +413,18 @@ async def joined(on: Any) -> AsyncIterator[None]:
 @contextlib.asynccontextmanager
 async def _local(workers: int) -> AsyncIterator[str]:
     """Start workers on this machine, and a scheduler; both are gone at the end."""
-    dask, distributed, how = import_module("dask"), import_module("distributed"), paths.table(FILE)
-    with paths.temporary_folder("cluster") as (folder, _), dask.config.set(how["config"]):
-        how = {**how["local"], "dashboard_address": None, "local_directory": str(folder)}
-        there = {*os.environ}
+    dask, distributed = import_module("dask.config"), import_module("distributed")
+    how, there, made = paths.table(FILE), {*os.environ}, paths.temporary_folder("cluster")
+    own = {**how["config"]}
+    with process.WATCH as mark, made as (own["temporary-directory"], _), dask.set(own):
+        orphans.mark(os.getpid(), mark)  # what Dask starts has it from its start
         try:
-            async with distributed.LocalCluster(n_workers=workers, **how) as started:
+            how = {"n_workers": workers, "dashboard_address": None, **how["local"]}
+            async with distributed.LocalCluster(**how) as started:
                 yield started.scheduler_address
-        finally:  # what Dask sets for its workers, it sets in this process
+        finally:
+            orphans.mark(os.getpid())
+            # What Dask sets for its workers, it sets in this process.
             for name in {*os.environ} - there:
                 del os.environ[name]
 

@@ -8,10 +8,13 @@ The plan: nothing that a trial started outlives it by two seconds, whoever is ki
 | this process, in any way | a child, as its input ends       | that child of the lab's own  |
 |                          | the watcher, `GRACE_S` later     | all with a mark of any child |
 | a target, in any way     | the kernel (`measured.lifeline`) | the database that it started |
+| this process and watcher | the next lab of this user        | all with a mark of any child |
 
 A mark is a number that a process cannot lose by chance, and that all it starts inherits: the soft
 limit on real-time CPU. It is over 10,000 years, and so limits nothing. `fork`, `exec`, `setsid` and
-a new environment keep it. Whoever may kill a process may ask for it.
+a new environment keep it. Whoever may kill a process may ask for it, or read it in a file. In it
+stand when the process of the lab began, the end of that one's number, and the number of the child:
+so two labs have no mark in common, and where no living process began then, its lab is gone.
 
 The watcher is a process for as long as there are children. It is no child of this one, so who kills
 a whole tree leaves it, and its command line has no 'labkit', so who kills by that name does too. It
@@ -25,8 +28,7 @@ the end of this process all was gone within 0.6 s. Rejected: process groups and 
 leaves them), a word in the environment (a program may start another without one, and PostgreSQL
 writes its titles there), a parent in between (who stops or kills the client would meet that one
 instead), control groups (not everyone may make one), and a signal of the kernel's for programs of
-others (it takes Python between fork and exec, among threads). What is left without a watcher: what
-a client started, if this process, the client and the watcher are killed at once.
+others (it takes Python between fork and exec, among threads).
 
 Outside Linux there is neither mark nor watcher: children of the lab's own end as their input does.
 This file runs alone, too, and imports the standard library only.
@@ -43,7 +45,8 @@ import time
 from contextlib import suppress
 
 GRACE_S, WITHIN_S, CHECK_EVERY_S = 0.5, 1.0, 0.01
-MAX_CHILDREN = 1 << 20
+# The marks of all labs; the bits of one where the child's number stands; where the start begins.
+LABS, OF_CHILD, OF_START = range(1 << 60, 1 << 61), (1 << 16) - 1, 28
 IS_LINUX = sys.platform == "linux"
 ENDED, DONE = (b"Z", b"X"), b"done"
 
@@ -58,25 +61,54 @@ def mark(pid: int, number: int | None = None) -> None:
             resource.prlimit(pid, resource.RLIMIT_RTTIME, (soft, hard))
 
 
-def find(marks: range) -> list[int]:
+def find(marks: range) -> dict[int, int]:
     """Return the processes that have one of these marks, or are in the session of one that has.
 
     That one may be a zombie: a child forked before it had its mark is in its session.
     """
-    from pathlib import Path  # here: most watchers never look
-
-    sessions, marked, living = dict[int, int](), set[int](), list[int]()
+    sessions, marked = dict[int, int](), dict[int, int]()
     for name in os.listdir("/proc") if IS_LINUX else ():  # noqa: PTH208  # names only
         with suppress(OSError, ValueError):  # no process; it has ended; or it is another user's
             pid = int(name)
             sessions[pid] = os.getsid(pid)
-            if resource.prlimit(pid, resource.RLIMIT_RTTIME)[0] in marks:
-                marked.add(pid)
-    for pid in (pid for pid, session in sessions.items() if {pid, session} & marked):
-        with suppress(OSError):
-            stat = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2]
-            living += [pid] if stat.split(maxsplit=1)[0] not in ENDED else []
-    return living
+            try:
+                soft = resource.prlimit(pid, resource.RLIMIT_RTTIME)[0]
+            except PermissionError:
+                if os.geteuid():
+                    raise
+                # Of `nobody`, and this is a root without CAP_SYS_RESOURCE, as in a container.
+                limits = _words(f"{pid}/limits")
+                soft = int(limits[limits.index(b"timeout") + 1])
+            if soft in marks:
+                marked[pid] = soft
+    whose = {pid: marked.get(pid) or marked.get(one, 0) for pid, one in sessions.items()}
+    return {pid: number for pid, number in whose.items() if number and _start(pid)}
+
+
+def sweep() -> None:
+    """Kill what a lab has left that was killed together with its watcher."""
+    found = find(LABS)
+    # Who runs within a trial may not see its lab.
+    left = {one >> OF_START for one in found.values()} - {found.get(os.getpid(), 0) >> OF_START}
+    left -= {*map(_start, os.listdir("/proc"))} if left else set()  # noqa: PTH208  # names only
+    for start in left:
+        kill(range(start << OF_START, (start + 1) << OF_START))
+
+
+def _start(pid: int | str) -> int:
+    """Return when a process began, as its marks have it; 0 where it has ended."""
+    stat = _words(f"{pid}/stat")
+    is_there = stat and stat[0] not in ENDED
+    return LABS.start >> OF_START | int(stat[19]) % (1 << 32) if is_there else 0
+
+
+def _words(name: str) -> list[bytes]:
+    """Return the words of a file of /proc, of a process those after its name; none without it."""
+    from pathlib import Path  # here: most watchers never look
+
+    with suppress(OSError):
+        return Path("/proc", name).read_bytes().rpartition(b")")[2].split()
+    return []
 
 
 def kill(marks: range) -> None:
@@ -88,21 +120,12 @@ def kill(marks: range) -> None:
     """
     until, clean = time.monotonic() + WITHIN_S, 0
     while clean < 2 and time.monotonic() < until:
-        newest, found = _newest(), find(marks)
-        clean = 0 if found else clean + 1 + (newest == _newest())
+        newest, found = _words("loadavg")[-1:], find(marks)
+        clean = 0 if found else clean + 1 + (newest == _words("loadavg")[-1:])
         for pid in found:
             with suppress(OSError):  # it has ended, or has the rights of another user
                 os.kill(pid, signal.SIGKILL)
         time.sleep(CHECK_EVERY_S if found else 0)
-
-
-def _newest() -> bytes:
-    """Return the number of the process or thread that began last; nothing where it is unknown."""
-    from pathlib import Path
-
-    with suppress(OSError):
-        return Path("/proc/loadavg").read_bytes().split()[-1]
-    return b""
 
 
 class Watch:
@@ -114,36 +137,32 @@ class Watch:
         self._lock = threading.Lock()
         self.children, self._marks, self._living, self._pipe = 0, 0, 0, -1
 
-    def __enter__(self) -> None:
-        """Have one watcher for all children that are started in the block."""
-        self.begin()
-
-    def __exit__(self, *_: object) -> None:
-        self.end()
+    def __enter__(self) -> int:
+        """Have one watcher for all children of the block; give a mark for what others start."""
+        return self.begin() | OF_CHILD
 
     def begin(self, pid: int | None = None) -> int:
         """Mark a child that was started; return its mark. A first one has a watcher started."""
         with self._lock:
             self._living += 1
-            if self._living == 1:
-                self._marks = (int.from_bytes(os.urandom(5), "big") | 1 << 39) * MAX_CHILDREN
-            self.children += pid is not None
-            number = self._marks + self.children % MAX_CHILDREN
-            if pid is not None:
-                mark(pid, number)
             if self._living == 1 and IS_LINUX:
                 self._start()
+            self.children += pid is not None
+            number = self._marks + self.children % OF_CHILD
+            if pid is not None:
+                mark(pid, number)
             return number
 
     def _start(self) -> None:
         import subprocess
         import threading
 
-        reading, self._pipe = os.pipe()
+        own, (reading, self._pipe) = os.getpid(), os.pipe()
+        self._marks = _start(own) << OF_START | own % (1 << 12) << 16
         run = "import os; exec(open(os.environ['WATCHER'], encoding='utf-8').read())"
         with suppress(OSError):  # without it the trial is as good
             started = subprocess.Popen(  # noqa: S603  # our own
-                [sys.executable, "-P", "-I", "-S", "-c", run, str(os.getpid()), str(self._marks)],
+                [sys.executable, "-P", "-I", "-S", "-c", run, str(own), str(self._marks)],
                 stdin=reading,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
@@ -153,7 +172,7 @@ class Watch:
             threading.Thread(target=started.wait, daemon=True).start()
         os.close(reading)
 
-    def end(self) -> None:
+    def end(self, *_: object) -> None:
         """Count a child that has ended. After the last one the watcher ends."""
         with self._lock:
             self._living -= 1
@@ -161,6 +180,8 @@ class Watch:
                 with suppress(OSError):  # it was killed
                     os.write(self._pipe, DONE)
                 os.close(self._pipe)
+
+    __exit__ = end
 
 
 def watch(parent: int, marks: int) -> None:
@@ -178,7 +199,7 @@ def watch(parent: int, marks: int) -> None:
         if os.read(0, len(DONE)) == DONE:
             return
     time.sleep(GRACE_S)
-    kill(range(marks, marks + MAX_CHILDREN))
+    kill(range(marks, marks + OF_CHILD + 1))
 
 
 if __name__ == "__main__":

@@ -372,9 +372,7 @@ def path_of(function: str | None, environment: pythons.Environment | None = None
     """
     found = [] if function is None else [entry or str(Path.cwd()) for entry in sys.path]
     own = () if environment is None else (sys.prefix, sys.base_prefix)
-    return [
-        one for one in found if not (own and one.endswith("-packages")) and not one.startswith(own)
-    ]
+    return [at for at in found if not (at.startswith(own) or (own and at.endswith("-packages")))]
 
 
 def unguarded(function: Any) -> Any:

@@ -26,7 +26,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -75,8 +75,14 @@ class Child:
         stranger: bool = False,
     ) -> None:
         if not WATCH.children:  # the first one of this process
+            orphans.sweep()
             paths.sweep()
-        with contextlib.ExitStack() as files, _on_core(core):
+        with contextlib.ExitStack() as files, contextlib.ExitStack() as on_core:
+            # This thread alone runs on `core`, and what it starts inherits that: so no code of
+            # Python's runs between fork and exec, where other threads could have left a lock.
+            if core is not None:
+                on_core.callback(os.sched_setaffinity, 0, os.sched_getaffinity(0))
+                os.sched_setaffinity(0, {core})
             new = tempfile.TemporaryFile
             self.out, self.errors = files.enter_context(new()), files.enter_context(new())
             self._started = time.perf_counter()
@@ -273,23 +279,6 @@ async def run(
         return child, tail(child.out), tail(child.errors)
     finally:
         await child.stop(0)
-
-
-@contextlib.contextmanager
-def _on_core(core: int | None) -> Iterator[None]:
-    """Let this thread alone run on `core`: what it starts inherits that.
-
-    So no code of Python's runs between fork and exec, where other threads could have left a lock.
-    """
-    if core is None:
-        yield
-        return
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {core})
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, before)
 
 
 def tail(file: IO[bytes]) -> str:

@@ -31,6 +31,8 @@ import msgspec
 from labkit.spec.validation import refusal
 
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
+# Systems other than Linux have nothing like it, and nothing is asked there.
+_prctl: Any = getattr(ctypes.CDLL(None), "prctl", max)
 # On a worker of a cluster: in so many seconds a line must come, or the kernel ends this process.
 LEASE_S, RENEWAL = float(os.environ.get("LABKIT_LEASE_S", "0")), b"null\n"
 
@@ -145,14 +147,12 @@ def killed_with_parent(number: signal.Signals = signal.SIGKILL) -> Callable[[], 
     """Return a `preexec_fn`: the kernel sends a child the signal when the calling thread ends.
 
     Safe beside the one other thread that there may be, which waits in `read` and holds no lock. The
-    kernel forgets this where the user changes: `Popen` sets the user before it calls this. Systems
-    other than Linux have nothing like it, and nothing is asked there.
+    kernel forgets this where the user changes: `Popen` sets the user before it calls this.
     """
-    prctl, parent = getattr(ctypes.CDLL(None), "prctl", None), os.getpid()
+    parent = os.getpid()
 
     def ask_kernel() -> None:
-        if prctl is not None:
-            prctl(_PR_SET_PDEATHSIG, int(number), 0, 0, 0)
+        _prctl(_PR_SET_PDEATHSIG, int(number), 0, 0, 0)
         if os.getppid() != parent:  # it ended before it could be asked for
             os._exit(1)
 
@@ -161,8 +161,7 @@ def killed_with_parent(number: signal.Signals = signal.SIGKILL) -> Callable[[], 
 
 def adopt_orphans() -> None:
     """Become the parent of what is below this process and loses its own (Linux only)."""
-    if (prctl := getattr(ctypes.CDLL(None), "prctl", None)) is not None:
-        prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def raise_descriptor_limit() -> None:

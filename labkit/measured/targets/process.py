@@ -165,8 +165,7 @@ def child(
         yield program
     finally:
         program.stdin.close()
-        if program.poll() is None:
-            program.send_signal(end)
+        program.send_signal(end)
         try:
             program.wait(GONE_WITHIN_S)
         except subprocess.TimeoutExpired:
