@@ -57,8 +57,7 @@ def mark(pid: int, number: int | None = None) -> None:
         # It has ended; or it is allowed less than a mark: then it has none.
         with suppress(OSError, ValueError):
             _, hard = resource.prlimit(pid, resource.RLIMIT_RTTIME)
-            soft = hard if number is None else number
-            resource.prlimit(pid, resource.RLIMIT_RTTIME, (soft, hard))
+            resource.prlimit(pid, resource.RLIMIT_RTTIME, (number or hard, hard))
 
 
 def find(marks: range) -> dict[int, int]:
@@ -97,9 +96,8 @@ def sweep() -> None:
 
 def _start(pid: int | str) -> int:
     """Return when a process began, as its marks have it; 0 where it has ended."""
-    stat = _words(f"{pid}/stat")
-    is_there = stat and stat[0] not in ENDED
-    return LABS.start >> OF_START | int(stat[19]) % (1 << 32) if is_there else 0
+    of = _words(f"{pid}/stat")
+    return 0 if not of or of[0] in ENDED else LABS.start >> OF_START | int(of[19]) % (1 << 32)
 
 
 def _words(name: str) -> list[bytes]:
