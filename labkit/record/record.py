@@ -172,8 +172,9 @@ class Interference(msgspec.Struct, frozen=True, kw_only=True):
 class Stall(msgspec.Struct, frozen=True, kw_only=True):
     """Who stood still, for how long, and since when on the timeline's axis.
 
-    It is the `client`, the `server`, or the `strategy`, where its own code blocked the client's
-    loop. `at_s` is None where only one long request shows it. `client` is which of several it was.
+    It is the `client`, the `server`, the `target` where a server of the user's own answered nothing
+    for a while, or the `strategy`, where its own code blocked the client's loop. `at_s` is None
+    where only one long request shows it. `client` is which of several it was.
     """
 
     who: str

@@ -12,9 +12,9 @@ kernel told its process to continue: whoever stops one has to let it go on.
 The client and the synthetic server watch their own loops. Any other server shows it by a gap in
 which requests were in flight, none came to an end, and it did not run. A long answer that was asked
 for is no standstill: what each request waits by the trial is taken off. Of a server of the user's
-own that is unknown: there a gap counts from a second on, if it is long beside the usual answer. One
-process of a database that stands still leaves no gap, as the others go on: it shows in the longest
-request.
+own that is unknown: there a gap spoils a run from a second on, if it is long beside the usual
+answer, and a shorter one is only said. One process of a database that stands still leaves no gap,
+as the others go on: it shows in the longest request.
 
 A run is invalid from a hundredth of its window on, a quarter of what equal studies differ by; but
 never below 0.25 s, which nothing takes that only has much to do, and always from 1 s on, which
@@ -34,7 +34,7 @@ from operator import attrgetter, itemgetter
 from time import perf_counter_ns, process_time_ns
 from typing import TYPE_CHECKING
 
-import msgspec
+from msgspec.structs import replace
 
 from labkit.record.record import Measurement, Note, Stall
 from labkit.spec.targets import Command, HttpTarget, PostgresTarget, UrlTarget
@@ -123,7 +123,9 @@ def unasked(trial: Trial, measured: Measurement) -> list[Stall]:
         asked_s = target.stall_s if target.stall_at is not None else 0.0
         asked_s = math.inf if "/fault/" in trial.path else asked_s
     elif isinstance(target, UrlTarget | Command):
-        min_s = max(MAX_STALL_S, STALLS_SHARE * (measured.wall_s or 0.0), USUAL_ANSWERS * p50_s)
+        min_s = max(MIN_STALL_S, USUAL_ANSWERS * p50_s)
+        sure_s = max(MAX_STALL_S, STALLS_SHARE * (measured.wall_s or 0.0), min_s)
+        of_server = [s if s.lasted_s >= sure_s else replace(s, who="target") for s in of_server]
     elif isinstance(target, PostgresTarget):
         asked_s = target.query_s
         if latency is not None:
@@ -131,7 +133,7 @@ def unasked(trial: Trial, measured: Measurement) -> list[Stall]:
             alone_s = latency.max - queued_s
             if alone_s > _longest_s(of_server) + MIN_NOTED_S:
                 of_server = [Stall(who="server", lasted_s=alone_s)]
-    left = (msgspec.structs.replace(one, lasted_s=one.lasted_s - asked_s) for one in of_server)
+    left = (replace(one, lasted_s=one.lasted_s - asked_s) for one in of_server)
     return [*of_client, *(one for one in left if one.lasted_s >= min_s)]
 
 
@@ -142,7 +144,8 @@ def notes(measured: Measurement) -> Iterable[Note]:
         yield Note(code="stalled", message=f"the machine was suspended for {suspended_s:.3g} s")
     wall_s = measured.wall_s or 0.0
     limit_s = min(max(STALL_SHARE * wall_s, MIN_STALL_S), MAX_STALL_S)
-    for who, did in (("client", STOOD), ("strategy", "blocked the loop"), ("server", STOOD)):
+    doing = {"client": STOOD, "strategy": "blocked the loop", "server": STOOD, "target": STOOD}
+    for who, did in doing.items():
         found = [stall for stall in measured.stalls if stall.who == who]
         longest_s, all_s = _longest_s(found), sum(stall.lasted_s for stall in found)
         is_long = longest_s >= limit_s or all_s >= max(limit_s, STALLS_SHARE * wall_s)
@@ -153,7 +156,8 @@ def notes(measured: Measurement) -> Iterable[Note]:
             when = "for one request" if at_s is None else f"{at_s:.3g} s after the start"
             more = f", and {len(found) - 1} times more: {all_s:.3g} s in all" if found[1:] else ""
             message = f"{of_one}the {who} {did} for {longest_s:.3g} s, {when}{more}"
-            yield Note(code="stalled" if is_long else "stalled-briefly", message=message)
+            spoils = is_long and who != "target"
+            yield Note(code="stalled" if spoils else "stalled-briefly", message=message)
 
 
 def _longest_s(stalls: Iterable[Stall]) -> float:
