@@ -67,9 +67,9 @@ async def test_a_call_that_is_used_before_it_is_awaited_says_so(name: str) -> No
 
 
 def test_an_argument_that_a_call_has_not_is_refused_before_anything_runs() -> None:
-    for call in (lab.run, lab.sweep, lab.arena, lab.ladder, lab.check_claims, lab.reproduce):
-        with pytest.raises(TypeError, match="has no argument 'repeet'"):
-            call("worker_pool", repeet=3)
+    for name in ("run", "sweep", "arena", "ladder", "check_claims", "reproduce", "Trial"):
+        with pytest.raises(lab.BadInput, match=r"is 'stoer'.*'store'|'one' without a name"):
+            getattr(lab, name)("one", stoer=3)
 
 
 async def test_a_server_that_is_used_before_it_is_entered_says_so() -> None:

@@ -19,6 +19,7 @@ from pathlib import Path
 from time import perf_counter_ns
 from typing import Any
 
+import numpy as np
 import pytest
 from counted import turns
 from hdrh.histogram import HdrHistogram
@@ -322,27 +323,27 @@ ORDERS = st.tuples(*SENT).map(lambda three: three[0] + three[2]) | SENT[1] | SEN
 
 @WRAPS
 @FEWER
-@given(ORDERS)
-def test_each_item_is_counted_exactly_in_any_order(wrap: Any, items: list[int]) -> None:
+@given(ORDERS, st.sampled_from([int, np.int64]))
+def test_each_item_is_counted_exactly_in_any_order(wrap: Any, items: Any, kind: Any) -> None:
     meter = meter_of(PLANNED)
 
-    async def answered(_: int) -> None:
-        """Ends at once."""
-
-    measured: Fetch = wrap(answered, meter)
+    measured: Fetch = wrap(ok, meter)
 
     async def main() -> None:
         different: set[int] = set()
         for place, item in enumerate(items, 1):
-            await measured(item)
-            different |= {item} & set(range(PLANNED))
+            await measured(kind(item))
+            new = len(different := different | ({item} & set(range(PLANNED))))
             counts = meter.counts()
-            assert (counts.sent, counts.ok, meter.in_flight) == (place, place, 0)
-            assert counts.repeated == place - len(different)
-            assert counts.not_sent == PLANNED - len(different)
+            # A whole number, though its items are an array's.
+            assert repr((counts.sent, counts.ok, meter.in_flight)) == repr((place, place, 0))
+            assert (counts.repeated, counts.not_sent) == (place - new, PLANNED - new)
             assert counts.conserved
             # When each planned item has come to an end, whatever else was sent.
             assert bool(meter.window.closed_ns) == (counts.not_sent == 0)
+
+        with pytest.raises(TypeError, match="with '0', which is none of `items`"):
+            await measured("0")  # type: ignore[arg-type]
 
     asyncio.run(main())
 
@@ -489,7 +490,7 @@ async def test_a_gap_between_answers_is_the_servers_unless_it_ran(
         monkeypatch.setattr(module, "perf_counter_ns", lambda: next(clock_ns))
     monkeypatch.setattr(ProcessReader, "cpu_s", lambda _: runs * next(clock_ns) / 1e9)
     meter = meter_of(1)
-    started = Sampler(meter, lambda _: None)
+    started = Sampler(meter, lambda _: None, row_ticks=1_000)
     started.start()
     waiting = asyncio.ensure_future(metered(call("in flight"), meter)(0))
     await turns(20)
@@ -498,7 +499,8 @@ async def test_a_gap_between_answers_is_the_servers_unless_it_ran(
     meter.window.close()
     started.stop()
 
-    assert [stall.who for stall in started.stalls()] == stalled
+    # What is in flight between two rows is seen as well.
+    assert (started.rows[0].in_flight, [one.who for one in started.stalls()]) == (1, stalled)
 
 
 @pytest.mark.parametrize(("late_s", "ran_s", "waited_s", "max_busy_s", "stood_s"), [

@@ -8,6 +8,7 @@ from inspect import signature
 from typing import Any, ParamSpec, TypeVar
 
 from labkit.errors import NotAwaited
+from labkit.spec.validation import check_known
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -56,12 +57,12 @@ def awaited(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Corout
 
     One that takes `**where` would run for a while before it hands it on.
     """
-    known = {*signature(function).parameters, "store", "reporter", "on"}
+    *known, last = "store", "reporter", "on", *signature(function).parameters
 
     @wraps(function)
     def call(*args: P.args, **named: P.kwargs) -> Coroutine[Any, Any, T]:
-        if "where" in known and (others := named.keys() - known):
-            raise TypeError(f"{function.__name__}() has no argument {min(others)!r}")
+        for name in named if last == "where" else ():
+            check_known(f"an argument of lab.{function.__name__}", name, known)
         return Pending(function(*args, **named))
 
     return call

@@ -72,9 +72,9 @@ class _List:
 
     def read(self, name: str) -> Asked:
         """Return the requests of the file."""
-        found = list[Request]()
+        found, data = list[Request](), _read("workload.requests_from", name, MAX_FILE_BYTES)
         try:
-            text = _read("workload.requests_from", name, MAX_FILE_BYTES).decode("utf-8-sig")
+            text = data.decode("utf-8-sig")
             for one in self._form(name, text)(text):
                 found.append(one)
                 if len(found) > MAX_REQUESTS:

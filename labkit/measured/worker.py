@@ -231,6 +231,7 @@ async def _measure(job: Job, target: Reached, trial: Trial, strategy: Strategy) 
         if job.profile is not None:
             call, strategy = _profiled(job.profile, call, strategy)
         start = partial(strategy, call, meter.items if items is None else items, limit)
+        call.__qualname__ = "fetch"  # what Python calls it in what it says to the user
         with _noticing(call) as not_awaited:
             result, notes = await _run(start, meter, sampler, timed, items, share.of)
         buckets = dict[str, dict[int, int]]()
@@ -239,7 +240,7 @@ async def _measure(job: Job, target: Reached, trial: Trial, strategy: Strategy) 
             buckets |= opened.tracer.histograms if opened.tracer else {}
             buckets |= open_loop.histograms if open_loop else {}
         returned, refused = _returned(result)
-        notes = [*not_awaited, *notes, *refused, *([_PROFILED] if job.profile else [])]
+        notes = [*notes, *not_awaited, *refused, *([_PROFILED] if job.profile else [])]
         # The parent asks the server when it stood still, by the same clock.
         _PARENT.send("window", ns=meter.window.spans_ns)
         return Measurement(

@@ -43,10 +43,9 @@ if TYPE_CHECKING:
     from labkit.spec.trial import Trial  # a server has no need of it
 
 MIN_NOTED_S, MIN_STALL_S, MAX_STALL_S, STALL_SHARE, STALLS_SHARE = 0.1, 0.25, 1.0, 0.01, 0.05
-# So many times the median latency no answer of a server of the user's own takes by itself.
-USUAL_ANSWERS = 10
-# So many times the median wait in a queue no request waits longer in it.
-QUEUED = 3
+# So many times the median latency no answer of a server of the user's own takes by itself, and so
+# many times the median wait in a queue no request waits in it.
+USUAL_ANSWERS, QUEUED = 10, 3
 
 MAX_NOTED, STOOD = 32, "stood still"
 # How often a loop of its own looks: at a cost of some 0.02 % of a core.

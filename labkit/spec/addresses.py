@@ -14,10 +14,8 @@ _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9]([a-z0-9.-]*[a-z0-9])?)(:[0-9]+)?"
 EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104
 _REDIS = "redis://[:password@]127.0.0.1:6379/0 or unix:///path/to/the.sock"
 _IN_A_REDIS_URL = ("db", "password", "username")
-MAX_REMOTE_REQUESTS = 10_000
-MAX_REMOTE_LIMIT = 50
-MAX_REMOTE_RPS = 100.0
-MAX_REMOTE_S = 300.0
+MAX_REMOTE_REQUESTS, MAX_REMOTE_LIMIT = 10_000, 50
+MAX_REMOTE_RPS, MAX_REMOTE_S = 100.0, 300.0
 
 
 def is_loopback(host: str) -> bool:
@@ -54,6 +52,8 @@ def check_url(url: str, allow_remote: str | None = None) -> None:
         raise _refused(url, "it has no host; write http://127.0.0.1:9000")
     if not _HOST.fullmatch(parts.netloc) or port == 0:
         raise _refused(url, "its host must be a name or an address, with a port at most")
+    if strange := re.search(r"\{(?!item\})[A-Za-z_]\w*\}", url):
+        raise _refused(url, f"it holds {strange[0]!r}: {{item}} alone stands for something in it")
     if parts.fragment:
         raise _refused(url, "a fragment is never sent; leave out all from the '#'")
     if not is_loopback(host) and allow_remote != host:

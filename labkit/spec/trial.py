@@ -66,7 +66,9 @@ class Trial:
     # The values of credentials among the headers, which no text and no record shows.
     secrets: Mapping[str, str] = field(repr=False, hash=False)
 
-    def __init__(self, **settings: Any) -> None:
+    def __init__(self, *unnamed: Any, **settings: Any) -> None:
+        if unnamed:
+            raise validation.refusal("unnamed", value=unnamed[0])
         start = {"target": HttpTarget(), "workload": Workload(), "secrets": {}}
         self._fill(start | _usual_client(Switches()), settings)
 

@@ -90,6 +90,8 @@ class Meter:
             self.retried += 1
             self._noted += 1
             return
+        if not hasattr(item, "__index__"):
+            raise TypeError(f"fetch was called with {item!r}, which is none of `items`")
         place = item if self.items.step == 1 else self._place(item)
         seen, is_new = self._seen, self._in_order <= place < self.planned
         if seen and is_new and not seen[place]:
@@ -114,36 +116,29 @@ class Meter:
     def _place(self, item: int) -> int:
         """Return which of the share's items it is; -1 for an item of another client, or of none."""
         place, between = divmod(item - self.items.start, self.items.step)
-        return -1 if between else place
+        return -1 if between else int(place)  # an array's number, or a float behind a whole one
 
     def fail(self, error: BaseException, item: int) -> None:
-        """Count a request that failed, by kind; raise its error where the strategy is to see it."""
+        """Count a request that failed, by kind; raise its error where the strategy is to see it.
+
+        One that was cancelled is counted apart, and raises again. A `CancelledError` in a task that
+        nobody cancelled leaked out of the call: a failure.
+        """
+        if self.raises is not None:
+            self._unmet.add(item)
+        task = current_task() if isinstance(error, CancelledError) else None
+        if task is not None and task.cancelling():
+            self.cancelled += 1
+            raise error
         kind = self.kind_of(error)
         self.failed[kind] = self.failed.get(kind, 0) + 1
-        status = getattr(error, "status", None)
-        if kind == "status" and status is not None:
+        if kind == "status" and (status := getattr(error, "status", None)) is not None:
             self.statuses[status] += 1
         if len(self.examples) < MAX_EXAMPLES:
             self.examples.append(f"{kind}: {type(error).__name__}: {error}"[:300])
-        if self.raises is not None:
-            self._unmet.add(item)
-            if self.raises:
-                raise error
-            self.left += 1  # it counts as one that has ended
-
-    def cancel(self, error: CancelledError, item: int) -> None:
-        """Count a request that was cancelled, and raise its error again.
-
-        A `CancelledError` in a task that nobody cancelled leaked out of the call: a failure.
-        """
-        task = current_task()
-        if task is None or not task.cancelling():
-            self.fail(error, item)
-            return
-        self.cancelled += 1
-        if self.raises is not None:
-            self._unmet.add(item)
-        raise error
+        if self.raises:
+            raise error
+        self.left += self.raises is False  # it may be sent again: it is not over with this end
 
     def drop(self) -> None:
         """Note that one request will never be sent; close the window if it was the last one."""
@@ -217,10 +212,8 @@ def metered(fetch: Fetch, meter: Meter) -> Fetch:
         start = clock()
         try:
             answer = await fetch(item)
-        except Exception as error:  # noqa: BLE001  # whatever fails is one failed request
+        except (Exception, CancelledError) as error:  # noqa: BLE001  # one request failed
             meter.fail(error, item)
-        except CancelledError as error:
-            meter.cancel(error, item)
         else:
             took.append(clock() - start)
         meter.left -= 1
@@ -243,10 +236,8 @@ def counted(fetch: Fetch, meter: Meter) -> Fetch:
             meter.note(item)
         try:
             answer = await fetch(item)
-        except Exception as error:  # noqa: BLE001  # whatever fails is one failed request
+        except (Exception, CancelledError) as error:  # noqa: BLE001  # one request failed
             meter.fail(error, item)
-        except CancelledError as error:
-            meter.cancel(error, item)
         else:
             meter.settled += 1
         meter.left -= 1

@@ -4,7 +4,7 @@ The timer ticks every `TICK_S`; how late it fires is the loop's lag. Every `TICK
 row is read and reported. The timeline has a bounded number of rows: when there are `MAX_ROWS`,
 every second one is dropped and the interval to the next doubles, so that a trial of any length ends
 with between half and all of that many. A blocked loop has no rows: the gap, and the lag of the row
-after it, show it.
+after it, show it. In flight is the most at any tick until the next row.
 
 Percentiles over time are of parts of the run, each of the latencies that ended in it. At the end of
 a part the counts so far are kept, in coarse buckets. As they only grow, every second one can be
@@ -30,12 +30,9 @@ from labkit.record.interference import percent
 from labkit.record.record import Stall, Timeline
 from labkit.record.requests import Lateness
 
-TICK_S = 0.02
-TICKS_PER_ROW = 5
-MAX_ROWS = 600
+TICK_S, TICKS_PER_ROW, MAX_ROWS = 0.02, 5, 600
 # At first a part of the percentiles over time lasts so many ticks: half a second.
-PART_TICKS = 25
-MAX_PARTS = 60
+PART_TICKS, MAX_PARTS = 25, 60
 # More CPU than that no request takes of the client, where a strategy of the user's own calls: what
 # it computes besides, while the loop waits, is a standstill.
 MAX_REQUEST_NS = 500_000
@@ -75,7 +72,7 @@ class Sampler:
         self._client, self._server = meter.window.of_client, meter.window.of_server
         self._lags = histogram.empty()
         self._of_client, self._of_server, self._own = stalls.Watch(), stalls.Watch(), own
-        self._calls = self._done = self._waiting = self._gap_ns = self._seen_ns = 0
+        self._calls = self._done = self._waiting = self._gap_ns = self._seen_ns = self._start_ns = 0
         self._gap_busy_s: float | None = None
         self._continued_ns: list[int] = []
         self.rows: list[TimelineRow] = []
@@ -83,8 +80,7 @@ class Sampler:
         self.parts: list[tuple[float, array[int]]] = []
         self._part_ticks = PART_TICKS
         self._every, self._row_ticks, self._ticks, self._worst_ns = row_ticks, row_ticks, 0, 0
-        self._worst_since_row_s = 0.0
-        self._start_ns = self._due_ns = 0
+        self._due_ns, self._worst_since_row_s = 0, 0.0
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
@@ -158,6 +154,8 @@ class Sampler:
             self._gap_busy_s = self._server_busy_s()
         self._calls, self._done, self._waiting = calls, done, meter.in_flight
         self._seen_ns = now_ns
+        most = max(self.rows[-1].in_flight, self._waiting)
+        self.rows[-1] = self.rows[-1]._replace(in_flight=most)
 
     def _end_gap(self, until_ns: int) -> None:
         """Note the gap between two answers, without the time in which the server was busy."""
@@ -202,10 +200,11 @@ class Sampler:
 
 
 def thinned(rows: list[TimelineRow]) -> list[TimelineRow]:
-    """Return every second row, and the last; each has the worse lag of it and the dropped one."""
+    """Return every second row, and the last; each has the worse of it and the dropped one."""
     result = rows[:1]
     for before, row in zip(rows[1::2], rows[2::2], strict=False):
-        result.append(row._replace(loop_lag_s=max(before.loop_lag_s, row.loop_lag_s)))
+        lag_s, most = max(before.loop_lag_s, row.loop_lag_s), max(before.in_flight, row.in_flight)
+        result.append(row._replace(loop_lag_s=lag_s, in_flight=most))
     return result if len(rows) % 2 or not rows else [*result, rows[-1]]
 
 
