@@ -188,8 +188,7 @@ class Chart(Figure):
         # itself.
         width, height = (round(inches * style.SHOWN_DPI) for inches in self.get_size_inches())
         picture = {"image/png": self.png_transparent(), "text/plain": repr(self)}
-        size = {"image/png": {"width": width, "height": height}}
-        publish(picture, size)
+        publish(picture, {"image/png": {"width": width, "height": height}})
         publish({"text/html": f'{style.STYLE}<div class="labkit-notes">{self.below}</div>'})
 
     def __repr__(self) -> str:

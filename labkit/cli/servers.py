@@ -48,8 +48,7 @@ def open_lab(asked: Asked) -> None:
     from labkit.cli import notebooks  # takes a while
 
     # That which the current folder is in, else one to be made below that folder.
-    folder = asked.workspace or paths.workspace() or Path("labkit-workspace")
-    done = notebooks.prepare(folder)
+    done = notebooks.prepare(asked.workspace or paths.workspace() or Path("labkit-workspace"))
     terminal.say(done.text())
     if not asked.copy_only:
         how = {"page": notebooks.INDEX, "browser": asked.browser, "port": asked.port}

@@ -85,11 +85,6 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
     # Whether JupyterLab can show widgets.
     has_front_end: bool
 
-    @property
-    def usable_cores(self) -> int:
-        """Return how many cores a process may run on."""
-        return int(self.environment["cores_usable"] or self.environment["cores"] or 1)
-
 
 def read() -> Machine:
     """Return this machine as it is now, after a second."""
@@ -178,7 +173,8 @@ class Examination:
 def examine(machine: Machine) -> Examination:
     """Decide of all that was read whether it spoils a measurement. Pure."""
     found = Examination()
-    env, watched, usable = machine.environment, machine.watched, machine.usable_cores
+    env, watched = machine.environment, machine.watched
+    usable = int(env["cores_usable"] or env["cores"] or 1)
     share = f"{usable}" if usable >= env["cores"] else f"{usable} of {env['cores']}"
     found.add("cores", f"{share} usable, {env['cpu']}", usable < 2)
     client, server = machine.trial_cores

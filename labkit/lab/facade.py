@@ -99,9 +99,7 @@ async def profile(
         if ready.environment is not None:
             await ready.environment.build(show.announce)
         show.started(plan.Step(work=chosen, axes={}, repeat=0, order=0))
-        record = await launcher.run(
-            ready, watch=show.update, keep=lambda record: None, profile=request
-        )
+        record = await launcher.run(ready, watch=show.update, keep=lambda _: None, profile=request)
     if request.result is None:
         raise TrialFailed("the profiled process ended without a profile", record)
     if memory:
@@ -191,10 +189,9 @@ async def compare(
     validation.check_once("axes", [*(axes or {}), *more_axes])
     varied = {**(axes or {}), **more_axes}
     arms = plan.arms(plan.checked(trial or Trial()), varied)
-    how: dict[str, Any] = {"repeats": repeats, "seed": seed}
-    study = partial(Study, by=list(varied))
-    where: Where = {"store": store, "reporter": reporter, "on": on}
-    return await _compared(study, "compare", arms, baseline, where, **how)
+    where = Where(store=store, reporter=reporter, on=on)
+    make = partial(Study, by=list(varied))
+    return await _compared(make, "compare", arms, baseline, where, repeats=repeats, seed=seed)
 
 
 @awaited
@@ -217,9 +214,9 @@ async def time(
     alone = {} if settings.keys() & {"delay", "port", "target"} else {"target": "none"}
     trial, others = Trial(program=program, **alone, **settings), [against] if against else []
     arms = plan.arms(trial, {"program": [program, *others]})
-    how: dict[str, Any] = {"repeats": repeats or (stats.MIN_REPEATS if others else 1)}
-    make = partial(Timed, by=["program"])
-    return await _compared(make, "time", arms, None, Where(store=store, reporter=reporter), **how)
+    times = repeats or (stats.MIN_REPEATS if others else 1)
+    make, where = partial(Timed, by=["program"]), Where(store=store, reporter=reporter)
+    return await _compared(make, "time", arms, None, where, repeats=times)
 
 
 @awaited
@@ -290,12 +287,13 @@ async def _compared(
 ) -> Compared:
     """Run these arms, interleaved; `make` a result of them, beside its baseline if it has one."""
     arms = [(axes, preflight.loaded(work)) for axes, work in arms]
-    steps, asked = plan.interleave(arms, **how), _earlier(baseline, where)
-    notes = await _checked(asked, arms, where)
-    more: dict[str, Any] = {"asked": {"how": how, "baseline": _named(baseline, asked)}}
-    found = make(await run_all(steps, experiment=experiment, study=study, **where, **more))
-    found.changes = gate.changes(found.records, asked, notes)
-    return found
+    steps, earlier = plan.interleave(arms, **how), _earlier(baseline, where)
+    notes = await _checked(earlier, arms, where)
+    asked = {"how": how, "baseline": _named(baseline, earlier)}
+    records = await run_all(steps, experiment=experiment, study=study, asked=asked, **where)
+    result = make(records)
+    result.changes = gate.changes(records, earlier, notes)
+    return result
 
 
 async def _checked(asked: gate.Baseline, arms: gate.Arms, where: Where) -> list[str]:

@@ -116,15 +116,18 @@ async def run_all(
     unlike = resumed.unlike(now) if resumed and now else []
     served = await serve(0) if serve else None
     target = {"target": f"{served.url}/{{item}}"} if served else {}
-    trials = {id(step.work): step.work for step in steps if isinstance(step.work, Trial)}
-    aimed = {n: one.replace(**target) if target else one for n, one in trials.items()}
-    ready = {n: preflight.prepare(one) for n, one in aimed.items()}
-    retried = experiment and os.environ.get("LABKIT_RETRY", "1") != "0"
-    left = math.ceil(MAX_RETRY_SHARE * len(steps)) - again if retried else 0
+    ready = dict[int, Ready]()
+    for work in {id(step.work): step.work for step in steps}.values():
+        if isinstance(work, Trial):
+            ready[id(work)] = preflight.prepare(work.replace(**target) if target else work)
+    may_retry = experiment and os.environ.get("LABKIT_RETRY", "1") != "0"
+    left = math.ceil(MAX_RETRY_SHARE * len(steps)) - again if may_retry else 0
     runs = _Runs(ready, into, show, left, stop_at_failure, serve, served, unlike, before)
+    # How many runs that the host stole from may be made again, beside a baseline.
+    stolen_left = 0
     is_remote = any(one.trial.is_remote for one in ready.values())
-    beside = asked and asked["baseline"] and retried
-    more = len(steps) - again if beside and not is_remote else 0
+    if may_retry and asked and asked["baseline"] and not is_remote:
+        stolen_left = max(len(steps) - again, 0)
 
     def stored_now() -> str:
         there = [record for record in runs.every if not codes.has(record, "not-stored")]
@@ -133,8 +136,7 @@ async def run_all(
 
     reporting = progress.reporting(show, len(todo), stored_now)
     clients = max((one.trial.clients for one in ready.values()), default=1)
-    mine = cores.reserved(clients=clients)
-    with reporting, process.WATCH, mine, contextlib.ExitStack() as stack:
+    with reporting, process.WATCH, cores.reserved(clients=clients), contextlib.ExitStack() as stack:
         for there in [one.environment for one in ready.values() if one.environment]:
             await there.build(show.announce)
         if now and not resumed:
@@ -153,8 +155,8 @@ async def run_all(
                 record = await runs.undisturbed(step, position)
                 show.finished(record)
                 records[n] = max(record, records.get(n, record), key=codes.preferred)
-            todo = [n for n, one in records.items() if codes.stolen_percent(one)][: max(more, 0)]
-            more -= len(todo)
+            todo = [n for n, one in records.items() if codes.stolen_percent(one)][:stolen_left]
+            stolen_left -= len(todo)
             if todo:
                 show.again(len(todo))
     return sorted(records.values(), key=lambda record: (record.arm, record.order))

@@ -11,7 +11,6 @@ from typing import Any
 import msgspec
 
 from labkit import paths
-from labkit.launch import environment
 from labkit.record import codes, guards, stalls
 from labkit.record.record import Counts, Measurement, Note, Record, Server
 from labkit.spec.targets import HttpTarget
@@ -57,41 +56,37 @@ def record(
     measurement, only what it `reported` last. `window_ns` is the start, the first send and the last
     answer, by the clock of all processes.
     """
-    found, floor_s, there = [*ended], known["floor_s"], stats or {}
-    of_trial = None if trial.workload.warmup else stats
-    if measured is not None and any(one.lost for one in measured.clients):
-        counts = _least(measured.counts.planned, measured.counts, of_trial)
-        measured = msgspec.structs.replace(measured, counts=counts)
-    if measured is not None:
-        measured = _with_counts(trial, measured, there, window_ns)
-        found += [*measured.warnings, *guards.find_notes(trial, measured)]
-    else:
+    counted = None if trial.workload.warmup else stats  # it counts those of a warm-up, too
+    notes, unknown = [*ended], tuple[str, ...]()
+    if measured is None:
         taken = reported.planned if reported else 0
-        counts = _least(trial.workload.requests or taken, reported, of_trial)
-        measured = _with_counts(trial, Measurement(counts=counts), there, window_ns)
+        counts = _least(trial.workload.requests or taken, reported, counted)
+        measured, unknown = Measurement(counts=counts), _UNKNOWN_OF_LOST
         least = f"at least {counts.sent:,} of {counts.planned:,} requests were sent"
-        found = [Note(code=one.code, message=f"{one.message}; {least}") for one in found]
-        doubts = guards.find_notes(trial, measured)
-        found += [one for one in doubts if one.code not in _UNKNOWN_OF_LOST]
-    whole, wall_s = measured.counts.ok == measured.counts.planned, measured.wall_s
-    here = known["environment"]
-    versions = here["versions"] | measured.effective.get("versions", {})
+        notes = [Note(code=note.code, message=f"{note.message}; {least}") for note in ended]
+    elif any(client.lost for client in measured.clients):
+        counts = _least(measured.counts.planned, measured.counts, counted)
+        measured = msgspec.structs.replace(measured, counts=counts)
+    stats = stats or {}
+    measured = _with_counts(trial, measured, stats, window_ns)
+    doubts = guards.find_notes(trial, measured)
+    notes += [*measured.warnings, *(note for note in doubts if note.code not in unknown)]
     # A target that counts apart reports what was in force in it under that name.
-    in_force = {name: there[name] for name in _IN_FORCE if name in there}
-    in_force |= there.get("in_force", {})
-    return of_run(
-        position,
-        started_at,
-        found,
-        **msgspec.structs.asdict(measured)
-        | {"effective": {**measured.effective, "server": in_force if stats else None}}
-        | known
-        | {"environment": here | {"versions": versions}},
-        # Nothing to be efficient against without a delay, nor where work was left undone.
-        efficiency=floor_s / wall_s if whole and wall_s and floor_s else None,
-        # Of a program whose requests nobody counted none is known.
-        throughput_rps=measured.counts.ok / wall_s if wall_s and measured.counts.planned else None,
-    )
+    in_force = {name: stats[name] for name in _IN_FORCE if name in stats}
+    in_force |= stats.get("in_force", {})
+    fields = msgspec.structs.asdict(measured) | known
+    del fields["warnings"]  # they are among the notes
+    fields["effective"] = {**measured.effective, "server": in_force if stats else None}
+    versions = known["environment"]["versions"] | measured.effective.get("versions", {})
+    fields["environment"] = known["environment"] | {"versions": versions}
+    counts, wall_s, floor_s = measured.counts, measured.wall_s, known["floor_s"]
+    # Nothing to be efficient against without a delay, nor where work was left undone.
+    if counts.ok == counts.planned and wall_s and floor_s:
+        fields["efficiency"] = floor_s / wall_s
+    # Of a program whose requests nobody counted none is known.
+    if counts.planned and wall_s:
+        fields["throughput_rps"] = counts.ok / wall_s
+    return of_run(position, started_at, notes, **fields)
 
 
 def of_run(
@@ -103,10 +98,14 @@ def of_run(
     says what was asked for.
     """
     advised = codes.with_advice(notes)
-    usual = {"counts": Counts(planned=0, sent=0, ok=0), "environment": environment.now()}
-    made: dict[str, Any] = {"warnings": advised, "verdict": codes.verdict(advised)}
-    made |= {"started_at": started_at.isoformat(timespec="milliseconds")}
-    return Record(**{**usual, **known} | asdict(position) | made, id=new_id(started_at))
+    return Record(
+        id=new_id(started_at),
+        started_at=started_at.isoformat(timespec="milliseconds"),
+        warnings=advised,
+        verdict=codes.verdict(advised),
+        **asdict(position),
+        **known,
+    )
 
 
 def _least(planned: int, reported: Counts | None, stats: dict[str, Any] | None) -> Counts:
@@ -118,34 +117,36 @@ def _least(planned: int, reported: Counts | None, stats: dict[str, Any] | None) 
     known = reported or Counts(planned=planned, sent=0, not_sent=planned, ok=0)
     seen = min((stats or {}).get("requests") or 0, planned)
     more = max(seen - known.sent, 0)
-    grown = {"sent": known.sent + more, "cancelled": known.cancelled + more}
-    grown["planned"] = known.planned + max(more - known.not_sent, 0)
-    return msgspec.structs.replace(known, not_sent=max(known.not_sent - more, 0), **grown)
+    return msgspec.structs.replace(
+        known,
+        planned=known.planned + max(more - known.not_sent, 0),
+        sent=known.sent + more,
+        not_sent=max(known.not_sent - more, 0),
+        cancelled=known.cancelled + more,
+    )
 
 
 def _with_counts(
     trial: Trial, measured: Measurement, stats: dict[str, Any], window_ns: Sequence[int]
 ) -> Measurement:
     """Return a measurement with what the target itself reported, and who stood still in it."""
-    found = measured.stalls
+    standstills, server = measured.stalls, measured.server
     if isinstance(trial.target, HttpTarget):
         # This server's own timers say when it stood still, and a gap may be its delays.
-        found = [stall for stall in found if stall.who != "server"]
-        found += stalls.within("server", stats.get("standstills", ()), window_ns)
+        standstills = [stall for stall in standstills if stall.who != "server"]
+        standstills += stalls.within("server", stats.get("standstills", ()), window_ns)
     # A client that died took its window with it; what the server counted is still the truth.
     # A target counts what came before as well: nothing of its own counts is known then.
-    known = stats and trial.workload.warmup is None
-    server = measured.server
-    if known:
+    if stats and trial.workload.warmup is None:
+        counted = {name: stats[name] for name in stats.keys() & {*Server.__struct_fields__}}
         # None of them is known where no request was delayed.
         errors_s: dict[str, float | None] = stats.get("delay_error_s", {})
         late_s = {name: value for name, value in errors_s.items() if value is not None}
-        new = {name: value for name, value in stats.items() if name in Server.__struct_fields__}
-        new["delay_error_s"] = late_s or None
-        if "cpu_s" in new and measured.wall_s:  # read by a worker, where the server ran
-            new["cpu_percent"] = round(100 * new["cpu_s"] / measured.wall_s, 2)
-        server = msgspec.structs.replace(server or Server(), **new)
-    whole = msgspec.structs.replace(measured, server=server, stalls=found)
+        counted["delay_error_s"] = late_s or None
+        if "cpu_s" in counted and measured.wall_s:  # read by a worker, where the server ran
+            counted["cpu_percent"] = round(100 * counted["cpu_s"] / measured.wall_s, 2)
+        server = msgspec.structs.replace(server or Server(), **counted)
+    whole = msgspec.structs.replace(measured, server=server, stalls=standstills)
     return msgspec.structs.replace(whole, stalls=stalls.unasked(trial, whole))
 
 

@@ -28,11 +28,11 @@ _GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
 
 def now() -> dict[str, Any]:
     """Return the environment at this moment: the machine, the versions and the load on it."""
-    known = {**machine(), "turbo": turbo()}
     periods, throttled_s = interference.throttled()
     stolen_s, cores_s = interference.stolen()
     return {
-        **known,
+        **machine(),
+        "turbo": turbo(),
         "load_average_1min": round(os.getloadavg()[0], 2),
         "niceness": os.getpriority(os.PRIO_PROCESS, 0),
         # Since the machine, or the container, was started; a record has those of its window too.
@@ -103,10 +103,9 @@ def version(package: str) -> str | None:
     """Return the installed version of a package; None where it is not installed."""
     from importlib import metadata  # here: it takes a while
 
-    try:
+    with suppress(metadata.PackageNotFoundError):
         return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
+    return None
 
 
 def _commit() -> str | None:

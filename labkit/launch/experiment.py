@@ -11,10 +11,10 @@ from typing import Any
 import msgspec
 
 from labkit.errors import TrialFailed
-from labkit.launch import assembly, cores, preflight, process, servers
+from labkit.launch import assembly, cores, environment, preflight, process, servers
 from labkit.record import guards, stalls
 from labkit.record.exam import ExamRequest, ExamResult, ScenarioResult
-from labkit.record.record import Measurement, Note, Record
+from labkit.record.record import Counts, Measurement, Note, Record
 from labkit.spec.plan import Coded
 from labkit.spec.targets import HttpServer
 from labkit.spec.trial import Trial
@@ -26,16 +26,23 @@ MAX_EXAM_S, MAX_SILENCE_S = 90.0, 30.0
 
 async def run(coded: Coded, position: assembly.StudyPosition) -> Record:
     """Return the record of one run. One without figures has a note with the reason."""
-    started, figures, known = datetime.now(UTC), dict[str, float](), dict[str, Any]()
+    started_at, known = datetime.now(UTC), dict[str, Any]()
     try:
-        figures, seen, notes = await measured(coded.name, coded.settings, coded.server)
+        known["figures"], seen, notes = await measured(coded.name, coded.settings, coded.server)
         notes += guards.of_machine(seen)
-        names = ("wall_s", "client", "server", "interference", "stalls")
-        known = {name: getattr(seen, name) for name in names}
+        for name in ("wall_s", "client", "server", "interference", "stalls"):
+            known[name] = getattr(seen, name)
     except TrialFailed as error:
         notes = [Note(code="program-failed", message=str(error))]
-    trial = {"experiment": coded.name, "settings": coded.settings, "server": coded.server}
-    return assembly.of_run(position, started, notes, trial=trial, figures=figures, **known)
+    return assembly.of_run(
+        position,
+        started_at,
+        notes,
+        trial={"experiment": coded.name, "settings": coded.settings, "server": coded.server},
+        counts=Counts(planned=0, sent=0, ok=0),
+        environment=environment.now(),
+        **known,
+    )
 
 
 async def measured(
@@ -48,29 +55,29 @@ async def measured(
     Raises `TrialFailed` where it gives no figures within `DEADLINE_S`.
     """
     async with contextlib.AsyncExitStack() as stack:
-        mine, served = stack.enter_context(cores.reserved()), None
-        before, counted = mine.state(), None
+        own_cores = stack.enter_context(cores.reserved())
+        before, served, counted = own_cores.state(), None, None
         trusted = servers.trusting() if server and server.get("tls") else {}
         # It imports what it needs while the server starts.
         child = process.start("labkit.measured.experiments", name, asked=trusted)
         stack.push_async_callback(child.stop)
+        job: dict[str, Any] = {"settings": dict(settings), "core": own_cores.client}
         if server is not None:
-            started = servers.serving(HttpServer(**{"core": mine.server, **server}))
+            started = servers.serving(HttpServer(**{"core": own_cores.server, **server}))
             served = await stack.enter_async_context(started)
-        job: dict[str, Any] = {"settings": dict(settings), "core": mine.client}
-        job |= {"url": served.url, "pid": served.pid} if served else {}
+            job |= {"url": served.url, "pid": served.pid}
         child.send(job)
-        late, died = f"took over {DEADLINE_S:.0f} s", f"the experiment {name} died"
-        line = await child.first_line(DEADLINE_S, f"the experiment {name} {late}", died)
+        late = f"the experiment {name} took over {DEADLINE_S:.0f} s"
+        line = await child.first_line(DEADLINE_S, late, f"the experiment {name} died")
         if served is not None:
             counted = await asyncio.to_thread(servers.asked, served.url, "/-/stats")
-        notes = mine.notes(before)
+        notes = own_cores.notes(before)
     if "figures" not in line:
         raise TrialFailed(f"the experiment {name} failed: {line.get('failed')}")
     seen = msgspec.convert(line["measurement"], Measurement, str_keys=True)
-    found = (counted or {}).get("standstills", ())
-    stood = [*seen.stalls, *stalls.within("server", found, line["ns"])]
-    return line["figures"], msgspec.structs.replace(seen, stalls=stood), notes
+    of_server = stalls.within("server", (counted or {}).get("standstills", ()), line["ns"])
+    seen = msgspec.structs.replace(seen, stalls=[*seen.stalls, *of_server])
+    return line["figures"], seen, notes
 
 
 async def run_exam(trial: Trial) -> ExamResult:
@@ -79,10 +86,12 @@ async def run_exam(trial: Trial) -> ExamResult:
     Raises `TrialFailed` where the examiner itself could not be started.
     """
     function, pickled = trial.function, preflight.pickled(trial)
-    with cores.reserved() as mine:
+    with cores.reserved() as own_cores:
         guarded = function is None or preflight.unguarded(function) is not function
-        where: dict[str, Any] = {"path": preflight.path_of(pickled), "core": mine.client}
-        request = ExamRequest(name=trial.strategy, function=pickled, guarded=guarded, **where)
+        path, core = preflight.path_of(pickled), own_cores.client
+        request = ExamRequest(
+            name=trial.strategy, function=pickled, guarded=guarded, path=path, core=core
+        )
         scenarios: list[ScenarioResult] = []
         lost = await _examine(request, scenarios)
     return ExamResult(scenarios=scenarios, lost=lost)

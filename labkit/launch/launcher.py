@@ -150,17 +150,17 @@ class _Run:
         try:
             async with contextlib.AsyncExitStack() as stack:
                 reserving = cores.reserved(pinned=trial.switches.pin, clients=trial.clients)
-                mine = stack.enter_context(reserving)
-                before = mine.state()
+                own_cores = stack.enter_context(reserving)
+                before = own_cores.state()
                 served, url = self.served, self.ready.url
                 if served is None and url is not None:
                     served = await asyncio.to_thread(servers.running, self.ready, url)
                 # The core of a server that runs already is left alone. Else both start at once:
                 # each takes a third of a second.
-                chosen = mine.of_clients(trial.clients, served.cores if served else ())
+                chosen = own_cores.of_clients(trial.clients, served.cores if served else ())
                 for client in self._start_clients(chosen):
                     stack.push_async_callback(client.child.stop)
-                started = servers.target_of(self.ready, mine.server, served)
+                started = servers.target_of(self.ready, own_cores.server, served)
                 target = await stack.enter_async_context(started)
                 began, deadline_s = await knowing
                 self.begun = True
@@ -176,7 +176,7 @@ class _Run:
                 # Where nobody listens, that no request succeeded says it all.
                 ended = [one.measured for one in self.clients if one.measured]
                 answered = any(one.counts.ok or self.program for one in ended)
-                self.notes = [*mine.notes(before), *(target.notes if answered else ())]
+                self.notes = [*own_cores.notes(before), *(target.notes if answered else ())]
             if self.program is not None:
                 note = note or self.program.failure(self.clients[0].ended)
                 if self.counted and "delays_s" in self.counted:
@@ -254,8 +254,8 @@ class _Run:
                 note = Note(code="deadline", message=message + self._unanswered())
                 await self._cut_short(LATE_S)
                 hung = [str(one.share.client) for one in self.clients if one.measured is None]
-                which = f"clients {', '.join(hung)}" if several else "client"
-                silent = [which] if hung else []
+                if hung:
+                    silent.append(f"clients {', '.join(hung)}" if several else "client")
             # It ends by itself: what it used until then is all its own.
             await asyncio.wait([one.child.ended for one in self.clients], timeout=GRACE_S)
             clients.start_ahead(self.following)
@@ -362,8 +362,8 @@ class _Run:
     def _keep_record(self, began: dict[str, Any], note: Note | None) -> Record:
         measured, window_ns = self._whole()
         if measured is not None:
-            warnings = [*measured.warnings, *self.notes]
-            measured = msgspec.structs.replace(measured, warnings=warnings)
+            noted = [*measured.warnings, *self.notes]
+            measured = msgspec.structs.replace(measured, warnings=noted)
         used = None
         if self.program is not None and measured is not None:
             seen = (measured, self.clients[0].ended, self.counted, window_ns[0], began["floor_s"])

@@ -169,9 +169,7 @@ class _List:
             except _Elsewhere:  # a page loads from several hosts
                 self.left_out += 1
 
-    def _one(
-        self, url: str, *, weight: float = 1.0, headers: Any = None, **settings: Any
-    ) -> Request:
+    def _one(self, url: str, *, weight: float = 1, headers: Any = None, **settings: Any) -> Request:
         """Return a request of the file; what it does not say is as the trial has it."""
         own, content, keys = self.settings, self.content, ("method", "params", "json", "body")
         for name in settings.keys() - {*keys}:

@@ -20,7 +20,6 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from time import perf_counter_ns
-from typing import Any
 
 from labkit.measured.duration import StageCounts
 from labkit.measured.probes.meter import Fetch, Meter
@@ -59,8 +58,7 @@ class OpenLoop:
         self._tasks: set[asyncio.Task[None]] = set()
         self._latencies, self._lateness = histogram.empty(), histogram.empty()
         self._late = self.dropped = 0
-        self._first_ns: int | None = None
-        self._last_ns = 0
+        self._first_ns = self._last_ns = 0
         self._scheduled, self._first_s, self._last_s = 0, 0.0, 0.0
         self._done: asyncio.Future[None]
 
@@ -132,7 +130,7 @@ class OpenLoop:
         late_ns = now_ns - self._due_ns[item]
         self._lateness[histogram.index(late_ns)] += 1
         self._late += late_ns > LATE_NS
-        self._first_ns = now_ns if self._first_ns is None else self._first_ns
+        self._first_ns = self._first_ns or now_ns
         self._last_ns = now_ns
         try:
             await self._call(item)
@@ -165,12 +163,17 @@ class OpenLoop:
         trial that ended early, the schedule so far is what had been read of it.
         """
         sent = self._meter.sent
-        took_s = (self._last_ns - (self._first_ns or 0)) / 1e9
+        took_s = (self._last_ns - self._first_ns) / 1e9
         achieved_rps = None
         if sent >= 2 and took_s:
             schedule_rps = (self._scheduled - 1) / (self._last_s - self._first_s)
             achieved_rps = (sent - 1) / took_s * self._rate_rps / schedule_rps
-        latency_s, late_s = histogram.summary(self._latencies), histogram.lateness(self._lateness)
-        met: dict[str, Any] = {"rate_rps": self._rate_rps, "achieved_rps": achieved_rps}
-        met |= {"late": self._late, "dropped": self.dropped, "lateness_s": late_s}
-        return Arrivals(**met, latency_s=latency_s, latency_hdr=histogram.to_hdr(self._latencies))
+        return Arrivals(
+            rate_rps=self._rate_rps,
+            achieved_rps=achieved_rps,
+            late=self._late,
+            dropped=self.dropped,
+            lateness_s=histogram.lateness(self._lateness),
+            latency_s=histogram.summary(self._latencies),
+            latency_hdr=histogram.to_hdr(self._latencies),
+        )

@@ -350,11 +350,12 @@ def _returned(result: object) -> tuple[Any, list[Note]]:
         return None, []
     try:
         data = json.dumps(result, allow_nan=False, ensure_ascii=False).encode()
-        found, why = None, f"{len(data):,} bytes as JSON, where {MAX_RETURNED_BYTES:,} are allowed"
-        if len(data) <= MAX_RETURNED_BYTES:
-            found, why = msgspec.json.decode(data), f"over {MAX_RETURNED_DEPTH} lists deep"
-            if _depth(found) <= MAX_RETURNED_DEPTH:
-                return found, []
+        if len(data) > MAX_RETURNED_BYTES:
+            why = f"{len(data):,} bytes as JSON, where {MAX_RETURNED_BYTES:,} are allowed"
+        elif _depth(plain := msgspec.json.decode(data)) > MAX_RETURNED_DEPTH:
+            why = f"over {MAX_RETURNED_DEPTH} lists deep"
+        else:
+            return plain, []
     except Exception as error:  # noqa: BLE001  # what is returned may be of any class
         why = f"no JSON ({error})"
     message = f"the strategy returned a {type(result).__name__} that is {why[:300]}"

@@ -91,9 +91,7 @@ class CallGraph(msgspec.Struct, frozen=True, kw_only=True):
         """
         awaits = self.clock == "cpu" or function.coroutine
         called = [(call, self.functions[call.callee]) for call in function.called]
-        return [
-            call for call, one in called if one is not function and (awaits or not one.coroutine)
-        ]
+        return [call for call, to in called if to is not function and (awaits or not to.coroutine)]
 
     def within(self, roots: Collection[int], hidden: Collection[int] = ()) -> CallGraph:
         """Return the graph of what `roots` did, and others on their behalf.

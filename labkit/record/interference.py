@@ -34,9 +34,14 @@ KernelCounters = Mapping[str, float | None]
 def read(cores: Collection[int] = ()) -> KernelCounters:
     """Read the counters; those of time over `cores`, or over all where none is named."""
     (periods, throttled_s), (stolen_s, cores_s) = throttled(), stolen(cores)
-    found = {"throttled_periods": periods, "throttled_s": throttled_s, "stolen_s": stolen_s}
-    found |= {"cores_s": cores_s, "listen_drops": listen_drops(), "suspended_s": suspended_s()}
-    return found
+    return {
+        "throttled_periods": periods,
+        "throttled_s": throttled_s,
+        "stolen_s": stolen_s,
+        "cores_s": cores_s,
+        "listen_drops": listen_drops(),
+        "suspended_s": suspended_s(),
+    }
 
 
 def between(

@@ -135,10 +135,8 @@ def _with_failures(run: ScenarioResult, *, loses_anyway: bool) -> Iterator[tuple
 def _waiting(runs: Sequence[ScenarioResult]) -> Iterator[tuple[str, Any]]:
     """Yield the faults that show while no call is answered."""
     # Two numbers of items, the smaller first, and how many waited behind those in flight.
-    watched = [
-        (r.planned, r.backlog.waiting) for r in runs if r.backlog and r.planned > 10 * r.limit
-    ]
-    (small, few), (large, many) = sorted(watched)[:2] if len(watched) > 1 else [(0, 0), (0, 0)]
+    seen = [(r.planned, r.backlog.waiting) for r in runs if r.backlog and r.planned > 10 * r.limit]
+    (small, few), (large, many) = sorted(seen)[:2] if len(seen) > 1 else [(0, 0), (0, 0)]
     # A window of its own, however large, is the same with more items, and one of a few limits does
     # not matter; what grows as the items do is unbounded, however small a share of them it is.
     ignored = IGNORED_LIMITS * max((run.limit for run in runs), default=0)

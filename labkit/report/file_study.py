@@ -231,20 +231,23 @@ class FileStudy(Study):
         file, repeat = self.file, f"`labkit reproduce {self.file.id} --scale {self.scale}`"
         chart, there, own = html.figure(picture or self.plot()), self.reference, self.table()
         claims = own if isinstance(own, Claims) else self.verdict_table(there)
+        figures = "" if own is claims else own.html(self._lead())
         cited = file.cited()
         links = [html.link(one.short, one.url or "") for one in cited]
         links += [html.link("its programs", one.code) for one in cited if one.code]
         return self._page(
             f"{file.title}: run again at scale {self.scale}",
-            self.tally(),
             html.section("What was published", html.sentences([file.about]), ", ".join(links)),
-            html.section("Verdicts", claims.html()),
-            html.section("Published beside measured", own.html() if own != claims else "", chart),
+            html.section("Verdicts", claims.html(self._lead())),
+            html.section("Published beside measured", figures, chart),
             html.section("The reference machine", there.table().html() if there else ""),
             html.section("Beside the baseline", self.changes.html() if self.changes else ""),
             html.section("What differs from then", html.sentences(file.notes)),
             html.section("Repeat it", html.sentences([repeat])),
         )
+
+    def _lead(self) -> list[str]:
+        return [self.tally(), *super()._lead()]
 
 
 class Ledger(FileStudy):
@@ -272,15 +275,6 @@ class Ledger(FileStudy):
     def html(self) -> str:
         """Return the table with its sentences, and why requests failed."""
         return self.table().html() + html.sentences([*tables.errors(self.records), *self.notes])
-
-    def joined(self, *others: Ledger) -> Ledger:
-        """Return the claims of several checks as one result, in the order of the file."""
-        parts = (self, *others)
-        whole = Ledger(self.file, self.scale, [one for part in parts for one in part.records])
-        order = [claim.id for claim in self.file.claims]
-        found = {one.name: one for part in parts for one in part.verdicts}
-        whole.__dict__["verdicts"] = sorted(found.values(), key=lambda one: order.index(one.id))
-        return whole
 
 
 class Overview(Outcome):

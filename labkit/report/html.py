@@ -11,7 +11,7 @@ from __future__ import annotations
 import base64
 import re
 import textwrap
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -73,21 +73,19 @@ class Table(Shown):
             words = [visible(word, lines=False) for word in row]
             words += [""] * (len(self.headers) - len(words))
             if self.widths:
-                cells = (
-                    textwrap.wrap(*one) or [""] for one in zip(words, self.widths, strict=True)
-                )
+                cells = (textwrap.wrap(*of) or [""] for of in zip(words, self.widths, strict=True))
                 lines += [*zip_longest(*cells, fillvalue=""), [""] * len(words)]
             else:
                 lines.append(words)
         said = ["", visible(self.says)] if self.says else []
         return "\n".join([*aligned(lines, self.left), *said])
 
-    def html(self) -> str:
-        """Return the table, and what it says as a paragraph for each line."""
+    def html(self, without: Collection[str] = ()) -> str:
+        """Return the table, and a paragraph for each line of what it says, but for some lines."""
         head = self._row("th", [*map(escape, self.headers)]) if any(self.headers) else ""
         body = "".join([self._row("td", cells) for cells in self._cells()])
         grid = f'<table class="dataframe"><thead>{head}</thead><tbody>{body}</tbody></table>'
-        return grid + sentences(self.says.splitlines())
+        return grid + sentences(line for line in self.says.splitlines() if line not in without)
 
     def markdown(self) -> str:
         """Return the table and what it says as Markdown, with nothing in it that is obeyed."""

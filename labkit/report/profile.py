@@ -229,8 +229,7 @@ def pstat(graph: CallGraph) -> bytes:
     callers: defaultdict[Any, dict[Any, Any]] = defaultdict(dict)
     for key, function in zip(keys, graph.functions, strict=True):
         for call in function.called:
-            times = (call.calls, call.calls, call.self_s, call.total_s)
-            callers[keys[call.callee]][key] = times
+            callers[keys[call.callee]][key] = (call.calls, call.calls, call.self_s, call.total_s)
     return marshal.dumps(
         {
             key: (one.calls, one.calls, one.self_s, one.total_s, callers[key])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -112,9 +112,10 @@ class Outcome(Shown):
         """Return the tables and the chart."""
         return self._tables() + glossary.links(self.records) + html.picture(self.plot)
 
-    def _tables(self) -> str:
-        """Return what comes before the chart, as HTML."""
-        return "".join([shown.html() for shown in self._shown()]) + html.sentences(self.notes)
+    def _tables(self, without: Collection[str] = ()) -> str:
+        """Return what comes before the chart, as HTML; some of the sentences may be left out."""
+        tables = "".join([shown.html(without) for shown in self._shown()])
+        return tables + html.sentences(note for note in self.notes if note not in without)
 
     def _shown(self) -> list[Table]:
         return [self.table()]
@@ -149,9 +150,13 @@ class Outcome(Shown):
         `picture` takes the place of the result's own chart.
         """
         drawn = html.figure(picture) if picture else html.picture(self.plot)
-        return self._page(self.title(), "", html.section("Result", self._tables(), drawn))
+        return self._page(self.title(), html.section("Result", self._tables(self._lead()), drawn))
 
-    def _page(self, title: str, lead: str, *own: str) -> str:
+    def _lead(self) -> list[str]:
+        """Return the sentences at the head of a report, which its own sections leave out."""
+        return [*self.notes, self.measured_on()]
+
+    def _page(self, title: str, *own: str) -> str:
         """Return a page of a result's own sections and of those that every result has."""
         every = self.records
         machine, settings = (
@@ -171,13 +176,10 @@ class Outcome(Shown):
         every_figure = Outcome.table(self) if every[1:] else tables.of_run(every[0])
         noted, found = tables.of_warnings(every), (one for r in every for one in r.first_errors)
         errors = html.listed([f"`{text}`" for text in dict.fromkeys(found)])
-        says, whole = [lead, *self.notes, self.measured_on()], "".join(own)
-        for sentence in says:  # it stands on the page once
-            whole = whole.replace(html.sentences([sentence]), "")
         return html.page(
             title,
-            " ".join(says).strip(),
-            whole,
+            " ".join(self._lead()),
+            *own,
             html.section("Throughput and latency", tails.html()),
             html.section("The first run of each", *timelines, html.sentences([more])),
             html.section("Warnings and failures", noted.html() if noted.rows else "", errors),
@@ -244,8 +246,8 @@ class Run(Outcome):
         """Return the main figures, warnings and the first error, the timeline, and all the rest."""
         return super().html() + html.folded("Every figure", self.table().html())
 
-    def _tables(self) -> str:
-        return tables.of_one(self.record).html() + html.listed(self.record.reasons)
+    def _tables(self, without: Collection[str] = ()) -> str:
+        return tables.of_one(self.record).html(without) + html.listed(self.record.reasons)
 
 
 class Study(Outcome):

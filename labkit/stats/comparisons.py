@@ -57,9 +57,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
 
     def text(self) -> str:
         """Return the answer with its mark, the ratio, and the reason, in a sentence."""
-        value = ""
-        if self.ratio is not None and self.ratio.ends:
-            value = f" {times(self.ratio.value)}"
+        value = f" {times(self.ratio.value)}" if self.ratio and self.ratio.ends else ""
         why = f"{value} over {repeats_text(self.n)}; {self.reason}."
         return f"{MARKS[self.answer]} {self.answer}:{why}"
 

@@ -295,9 +295,7 @@ def decide(
     )
 
 
-def _typical(
-    check: Check, known: Sequence[float]
-) -> tuple[float | None, tuple[float, float] | None]:
+def _typical(check: Check, known: Sequence[float]) -> tuple[float | None, Ends | None]:
     """Return the typical number with its interval; None where there is none."""
     # There is no ratio to nothing, nor one below it.
     if check.is_ratio and min(known) <= 0:

@@ -105,8 +105,8 @@ class Meter:
                 return
         if is_new and not seen and item >= (self.next or 0):
             self._in_order, self.next = self.sent - self._noted, None
-            few, n = self.planned <= MAX_SEEN, self.planned
-            self._seen = bytearray(n) if few else mmap.mmap(-1, n)
+            few = self.planned <= MAX_SEEN
+            self._seen = bytearray(self.planned) if few else mmap.mmap(-1, self.planned)
             self.note(item)
             return
         self._noted += 1
@@ -191,11 +191,18 @@ class Meter:
         # In order there may be more items than were planned.
         repeated = self._again + max(self.sent - self._noted - self.planned, 0)
         planned = self.planned if self.taken is None else self.taken()
-        known = {"planned": planned, "done": self.ok - repeated, "ok": self.ok, "sent": self.sent}
-        known["not_sent"] = planned - (self.sent - repeated - self.retried)
-        known |= {"repeated": repeated, "retried": self.retried}
-        known["cancelled"] = self.cancelled + self.in_flight
-        return Counts(**known, failed=dict(self.failed), statuses=dict(self.statuses))
+        return Counts(
+            planned=planned,
+            done=self.ok - repeated,
+            sent=self.sent,
+            not_sent=planned - (self.sent - repeated - self.retried),
+            repeated=repeated,
+            ok=self.ok,
+            failed=dict(self.failed),
+            statuses=dict(self.statuses),
+            cancelled=self.cancelled + self.in_flight,
+            retried=self.retried,
+        )
 
 
 def metered(fetch: Fetch, meter: Meter) -> Fetch:

@@ -99,15 +99,13 @@ class EchoProtocol(asyncio.Protocol):
 
 async def start(settings: EchoTarget) -> asyncio.Server | Sockets:
     """Listen; connections are accepted when this returns."""
-    where = (settings.host, settings.port)
+    at = (settings.host, settings.port)
     if settings.api == "sockets":
         return Sockets(settings)
     if settings.api == "streams":
-        return await asyncio.start_server(
-            echo_stream, *where, limit=MAX_LINE, backlog=process.BACKLOG
-        )
+        return await asyncio.start_server(echo_stream, *at, limit=MAX_LINE, backlog=process.BACKLOG)
     loop = asyncio.get_running_loop()
-    return await loop.create_server(EchoProtocol, *where, backlog=process.BACKLOG)
+    return await loop.create_server(EchoProtocol, *at, backlog=process.BACKLOG)
 
 
 def announcement(settings: EchoTarget, host: str, port: int) -> dict[str, Any]:

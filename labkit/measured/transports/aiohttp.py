@@ -221,8 +221,7 @@ def _in_force(session: aiohttp.ClientSession, asked: AiohttpTransport) -> dict[s
         "ttl_dns_cache": connector._cached_hosts._ttl,
         "enable_cleanup_closed": not connector._cleanup_closed_disabled,
         "accept_encoding": session.headers.get(
-            hdrs.ACCEPT_ENCODING,
-            aiohttp.ClientRequest.DEFAULT_HEADERS[hdrs.ACCEPT_ENCODING],
+            hdrs.ACCEPT_ENCODING, aiohttp.ClientRequest.DEFAULT_HEADERS[hdrs.ACCEPT_ENCODING]
         ),
         "read_bufsize": session._read_bufsize,
         "retry_dropped": session._retry_connection,
@@ -248,10 +247,9 @@ class KnownAddresses(aiohttp.abc.AbstractResolver):
         if self._lookup_s:
             await asyncio.sleep(self._lookup_s)
         of_all: Any = {"hostname": host, "port": port, "proto": 0, "flags": socket.AI_NUMERICHOST}
-        families = {
-            one: socket.AF_INET6 if ":" in one else socket.AF_INET for one in self._addresses
-        }
-        return [of_all | {"host": one, "family": family} for one, family in families.items()]
+        six, four = socket.AF_INET6, socket.AF_INET
+        families = {at: six if ":" in at else four for at in self._addresses}
+        return [of_all | {"host": at, "family": family} for at, family in families.items()]
 
     async def close(self) -> None:
         """Nothing is open."""

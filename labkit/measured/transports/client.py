@@ -101,11 +101,9 @@ class Calls(NamedTuple):
         """Return the statuses of a success that need no further look."""
         return frozenset(self.ok) - (REDIRECTS if self.follows else frozenset())
 
-    def prepared(
-        self, prepare: Callable[[Request], Callable[[int], Made]]
-    ) -> Callable[[int], Made]:
-        """Return a function from an item to what `prepare` makes of its request, all made now."""
-        made, index = [prepare(one) for one in self.requests], self._index
+    def prepared(self, make: Callable[[Request], Callable[[int], Made]]) -> Callable[[int], Made]:
+        """Return a function from an item to what `make` gives for its request, all made now."""
+        made, index = [*map(make, self.requests)], self._index
         return made[0] if len(made) == 1 else lambda item: made[index(item)](item)
 
     def _index(self, item: int) -> int:

@@ -149,11 +149,6 @@ class Watching(Notebook):
             boxes[self._label] = box
         self.boxes.children = [boxes[label] for label in self._arms]
 
-    @property
-    def hidden(self) -> list[str]:  # type: ignore[override]  # it follows the boxes
-        """Return the arms whose box is not ticked."""
-        return [box.description for box in self.boxes.children if not box.value]
-
     def finished(self, record: Record) -> None:
         """Add the record, unless its trial was stopped half-way."""
         super().finished(record)
@@ -166,7 +161,8 @@ class Watching(Notebook):
         self._lines[:] = [says]
 
     def picture(self, running: str | None = None) -> str:
-        """Return the picture of all arms, or why it cannot be drawn."""
+        """Return the picture of the arms that are ticked, or why it cannot be drawn."""
+        self.hidden = [box.description for box in self.boxes.children if not box.value]
         try:
             return super().picture(running)
         except Exception as error:  # noqa: BLE001  # whatever it is, the trial is worth more

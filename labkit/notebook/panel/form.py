@@ -203,8 +203,7 @@ class Form:
         self.about = styled(widgets.HTML(), "about")
         strategies = widgets.VBox([ticks, self._places["strategy"], self.about])
         self._rows["strategy"].children += (strategies,)
-        general = self._places[GENERAL]
-        self.box = widgets.VBox([*self._rows.values(), self.all_settings, general])
+        self.box = widgets.VBox([*self._rows.values(), self.all_settings, self._places[GENERAL]])
 
     def ticked(self) -> list[Strategy]:
         """Return the chosen strategies."""

@@ -43,13 +43,18 @@ def records(count: int) -> bytes:
 
     The last few lists are kept, so that what a request costs is its coding.
     """
-    found, words = [], tables()["words"]
+    listed, words = [], tables()["words"]
     for number in range(count):
         spread = number * _SPREAD % 2**32
-        name = f"{words[spread % len(words)]} {words[spread // 64 % len(words)]}"
-        record = {"id": number, "key": f"{spread:08x}", "name": name}
-        found.append(record | {"value": spread % 1_000_000 / 1_000, "active": spread & 4096 != 0})
-    return msgspec.json.encode(found)
+        numbered = {
+            "id": number,
+            "key": f"{spread:08x}",
+            "name": f"{words[spread % len(words)]} {words[spread // 64 % len(words)]}",
+            "value": spread % 1_000_000 / 1_000,
+            "active": spread & 4096 != 0,
+        }
+        listed.append(numbered)
+    return msgspec.json.encode(listed)
 
 
 @lru_cache(maxsize=4)

@@ -109,13 +109,17 @@ def json(body: bytes, status: int = 200, extra: Headers = ()) -> Answer:
 
 def shown(request: Request) -> bytes:
     """Return a request as JSON: its body as text and, where it is JSON, as that."""
-    sent: Any = None
+    sent = {
+        "method": request.method,
+        "target": request.target,
+        "params": dict(parse_qsl(split(request.target)[1], keep_blank_values=True)),
+        "headers": request.headers,
+        "body": request.body.decode("utf-8", "replace"),
+        "json": None,
+    }
     with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        sent = msgspec.json.decode(request.body)
-    params = dict(parse_qsl(split(request.target)[1], keep_blank_values=True))
-    found = {"method": request.method, "target": request.target, "params": params}
-    found |= {"headers": request.headers, "body": request.body.decode("utf-8", "replace")}
-    return dumps(found | {"json": sent}).encode()  # of bytes that are no UTF-8 as well
+        sent["json"] = msgspec.json.decode(request.body)
+    return dumps(sent).encode()  # of bytes that are no UTF-8 as well
 
 
 def split(target: str) -> tuple[list[str], str]:
