@@ -216,9 +216,7 @@ def _phases(found: Sequence[Phases], sums: Mapping[str, Mapping[int, int]]) -> P
         listed = sorted(chain(*samples), key=lambda one: one.began_s)
         return listed[:: -(-len(listed) // MAX_SAMPLE) or 1]
 
-    return combined(
-        found, spent_s=lambda _: Spent(**{one: phase(one) for one in PHASES}), sample=sample
-    )
+    return combined(found, spent_s=lambda _: Spent(**{n: phase(n) for n in PHASES}), sample=sample)
 
 
 def _stage(of_all: Iterable[Staged | None]) -> Staged:

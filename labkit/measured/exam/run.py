@@ -103,8 +103,7 @@ class ScenarioRun:
 
     def waiting(self) -> int:
         """Return how many tasks, or calls that were made, wait behind those in flight."""
-        not_ended = self.calls.made - self.calls.ended
-        return max(len(self.tasks()), not_ended) - self.calls.in_flight
+        return max(len(self.tasks()), self.calls.made - self.calls.ended) - self.calls.in_flight
 
     def progress(self) -> tuple[int, int]:
         """Return what grows as long as the strategy makes progress."""
