@@ -57,8 +57,6 @@ def test_a_ledger_shows_every_claim_in_every_form() -> None:
     assert list(book.findings()["claim"]) == ["mine", "slow"]
     assert book["later"].deciding is None
     assert "3 claims: 2 holds, 1 not testable here." in book.sentences()[0]
-    alone = Ledger(MINE, "smoke", book.records, claims=["slow"])
-    assert [one.id for one in alone.verdicts] == ["slow"]
 
 
 def test_the_forest_names_every_claim_and_is_the_same_twice() -> None:

@@ -187,9 +187,8 @@ def throughput(
         shown: list[Group] = []
         for label, of in groups.items():
             verdict = stats.worst(one.trust.verdict for one in of.values())
-            values = [
-                of[bar].values(source, name) if bar in of else [] for bar, source in looks[panel]
-            ]
+            slots = looks[panel]
+            values = [of[bar].values(source, name) if bar in of else [] for bar, source in slots]
             shown.append((figure.Trust(label=label, verdict=verdict).marked, values, (), ()))
         grouped(ax, shown, list(looks[panel].values()), _THOUSANDS, ticks=4)
         ax.set_title(panel)

@@ -58,7 +58,8 @@ class OpenLoop:
         self._tasks: set[asyncio.Task[None]] = set()
         self._latencies, self._lateness = histogram.empty(), histogram.empty()
         self._late = self.dropped = 0
-        self._first_ns = self._last_ns = 0
+        self._first_ns: int | None = None
+        self._last_ns = 0
         self._scheduled, self._first_s, self._last_s = 0, 0.0, 0.0
         self._done: asyncio.Future[None]
 
@@ -130,7 +131,7 @@ class OpenLoop:
         late_ns = now_ns - self._due_ns[item]
         self._lateness[histogram.index(late_ns)] += 1
         self._late += late_ns > LATE_NS
-        self._first_ns = self._first_ns or now_ns
+        self._first_ns = now_ns if self._first_ns is None else self._first_ns
         self._last_ns = now_ns
         try:
             await self._call(item)
@@ -163,7 +164,7 @@ class OpenLoop:
         trial that ended early, the schedule so far is what had been read of it.
         """
         sent = self._meter.sent
-        took_s = (self._last_ns - self._first_ns) / 1e9
+        took_s = (self._last_ns - (self._first_ns or 0)) / 1e9
         achieved_rps = None
         if sent >= 2 and took_s:
             schedule_rps = (self._scheduled - 1) / (self._last_s - self._first_s)
