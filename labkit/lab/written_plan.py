@@ -134,8 +134,7 @@ def draw_up(steps: Sequence[Step], study: str, kind: str, asked: dict[str, Any])
             path = path if path.is_file() else paths.data("studies") / f"{word}.toml"
             with path.open("rb") as file:
                 alike[str(path)] = file_digest(file, "sha256").hexdigest()[:12]
-    places = [(step.arm, step.repeat) for step in steps]
-    return WrittenPlan(study, kind, asked, arms, places, alike)
+    return WrittenPlan(study, kind, asked, arms, [(step.arm, step.repeat) for step in steps], alike)
 
 
 @contextmanager

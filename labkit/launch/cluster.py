@@ -324,10 +324,10 @@ class Cluster:
             raise refusal("no-cluster", on=self.on, within_s=ANSWER_S, why=why) from None
         if not found:
             raise refusal("no-workers", on=self.on)
-        for address, one in sorted(found.items()):
-            if (there := getattr(one, "labkit", repr(one))) != _labkit():
+        for address, worker in sorted(found.items()):
+            if (there := getattr(worker, "labkit", repr(worker))) != _labkit():
                 raise refusal("other-labkit", worker=address, there=there, mine=_labkit())
-            _check_closed("worker", address, one.is_encrypted)
+            _check_closed("worker", address, worker.is_encrypted)
         self.workers = [*found.values()]
 
     @property
@@ -344,23 +344,24 @@ class Cluster:
         they are taken in turn. Raises `BadInput` for too few threads.
         """
         on, clients = getattr(trial.target, "on", None), trial.clients
-        named = {key: one for one in self.workers for key in (one.address, one.name)}
+        named = {key: worker for worker in self.workers for key in (worker.address, worker.name)}
         if on is not None:
             check_known("target.on", on, named)
         server, slots, by_host = [named[on]] if on else [], list[Any](), Counter[str]()
-        for one in self.workers:
-            slots += [(n, by_host[one.host], one) for n in range(one.threads - server.count(one))]
-            by_host[one.host] += 1
+        for worker in self.workers:
+            free = range(worker.threads - server.count(worker))
+            slots += [(n, by_host[worker.host], worker) for n in free]
+            by_host[worker.host] += 1
         if len(slots) < clients:
             raise refusal("few-workers", clients=clients, n=len(self.workers), free=len(slots))
         slots.sort(key=lambda slot: slot[:2])
-        chosen = [*(one for *_, one in slots[:clients]), *server]
-        found, given = list[Place](), Counter[str]()
-        for one, core in zip(chosen, [*cores, *[None] * len(chosen)], strict=False):
-            own = one.cores[given[one.host] % len(one.cores)] if one.cores else None
-            given[one.host] += 1
-            found.append((one, core if is_loopback(one.host) else own))
-        return found
+        chosen = [*(worker for *_, worker in slots[:clients]), *server]
+        places, given = list[Place](), Counter[str]()
+        for worker, core in zip(chosen, [*cores, *[None] * len(chosen)], strict=False):
+            own = worker.cores[given[worker.host] % len(worker.cores)] if worker.cores else None
+            given[worker.host] += 1
+            places.append((worker, core if is_loopback(worker.host) else own))
+        return places
 
     def check(self, trial: Trial) -> None:
         """Raise `BadInput` where the trial cannot run on these workers."""
