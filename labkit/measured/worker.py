@@ -404,6 +404,7 @@ def _effective(trial: Trial, window: Window) -> dict[str, Any]:
     # Of others this process has none. What a person preloads, as another malloc, is left to them.
     shown = [*variables.parse(trial.switches.variables), "LD_PRELOAD"]
     libraries = ["aiohttp", "uvloop", *sorted(_LIBRARIES & sys.modules.keys())]
+    files = [(n, getattr(one, "__file__", None) or "") for n, one in sys.modules.items()]
     return {
         "python": platform.python_version(),
         "loop": type(loop).__module__.partition(".")[0],
@@ -416,14 +417,9 @@ def _effective(trial: Trial, window: Window) -> dict[str, Any]:
         "variables": {name: os.environ[name] for name in shown if name in os.environ},
         "debug": loop.get_debug(),
         "versions": {name: _version(name) for name in libraries},
-        "extensions": _extensions(),
+        # Those modules of packages that are compiled and were really imported.
+        "extensions": sorted(n for n, at in files if "-packages" in at and ".so" in at[-4:]),
     }
-
-
-def _extensions() -> list[str]:
-    """Return which modules of packages are compiled: those that were really imported."""
-    files = {name: getattr(one, "__file__", None) or "" for name, one in sys.modules.items()}
-    return sorted(one for one in files if "-packages" in files[one] and ".so" in files[one][-4:])
 
 
 def _version(package: str) -> str | None:

@@ -121,8 +121,7 @@ def save_reference(study: FileStudy, path: Path) -> None:
     The picture is there whole too, or as it was before.
     """
     last = {record.id for record in study.records}
-    every = Store().of_study(str(study.records[0].study))
-    again = [record for record in every if record.id not in last]
+    again = [one for one in Store().of_study(str(study.records[0].study)) if one.id not in last]
     more = {"benchmark": study.file.id, "scale": study.scale, "absent": study.absent}
     gate.save(study.records, path, made_again=again, **more)
     # The file of the study may be one of the user's own, which no name leads to.

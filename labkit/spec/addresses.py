@@ -27,11 +27,8 @@ def is_loopback(host: str) -> bool:
 
 
 def is_remote(url: str) -> bool:
-    """Return True if `url` leads off this machine's loopback."""
-    parts = urlsplit(url)
-    if parts.scheme in _SCHEMES:
-        return not all(map(_is_here, hosts_of(url) or [""]))
-    return parts.scheme != "unix" and not is_loopback(parts.hostname or "")
+    """Return True if the URL of a server, as `check_url` allows it, leads off this loopback."""
+    return not is_loopback(urlsplit(url).hostname or "")
 
 
 def check_url(url: str, allow_remote: str | None = None) -> None:

@@ -120,7 +120,7 @@ def running(settings: PostgresTarget) -> Iterator[tuple[str, int]]:
                     with paths.temporary_folder("pg", within=str(kept.parent)) as (new, _):
                         if copied(folder / "data", new / "data"):
                             (new / "data").rename(kept)
-            with started(start, programs, folder, settings.max_connections) as postmaster:
+            with started(start, programs, folder, settings.max_connections, kept) as postmaster:
                 dsn = f"postgresql://{USER}@/postgres?host={quote(str(folder))}&port=5432"
                 yield dsn, postmaster.pid
 
@@ -132,7 +132,7 @@ def copied(source: Path, data: Path) -> bool:
 
 @contextmanager
 def started(
-    start: Start, programs: Path, folder: Path, max_connections: int
+    start: Start, programs: Path, folder: Path, max_connections: int, kept: Path
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Start the server on the cluster in a folder; yield it once it accepts connections."""
     own = {"max_connections": max_connections, "unix_socket_directories": folder}
@@ -145,6 +145,7 @@ def started(
     # SIGQUIT is an immediate shutdown: the postmaster ends all that it has started.
     with start(command=[*command, *words], end=signal.SIGQUIT) as postmaster:
         if not process.wait_until_ready(postmaster, is_ready, OSError):
+            shutil.rmtree(kept, ignore_errors=True)  # what was copied may be damaged: to make anew
             raise failed(folder, "it did not accept connections")
         try:
             yield postmaster
@@ -179,9 +180,8 @@ async def prepare(dsn: str, settings: PostgresTarget) -> dict[str, Any]:
     try:
         async with connection.transaction():
             await connection.execute("CREATE SCHEMA IF NOT EXISTS labkit")
-            rows = None
-            if await connection.fetchval("SELECT to_regclass('labkit.stored') IS NOT NULL"):
-                rows = await connection.fetchval("SELECT count(*) FROM labkit.stored")
+            rows = await connection.fetchval("SELECT to_regclass('labkit.stored') IS NOT NULL")
+            rows = rows and await connection.fetchval("SELECT count(*) FROM labkit.stored")
             if rows != settings.rows:
                 await connection.execute(SERVER["make_rows"].format(rows=settings.rows))
             await connection.execute("DROP VIEW IF EXISTS labkit.items")
