@@ -243,7 +243,7 @@ def test_what_one_client_noted_or_stood_still_for_is_its_own() -> None:
 
     assert [one.message for one in found.warnings] == ["client 0: x", "client 1: y"]
     assert [(one.who, one.client, one.at_s) for one in found.stalls] == [
-        *(("server", 0, None), ("client", 1, 1.5)),
+        *(("server", 0, None), ("client", 1, 1.5))
     ]
     assert (found.server.peak_rss_bytes, found.returned) == (9, [[0, 2], None])
     assert [one.lost for one in found.clients] == [None, "died"]

@@ -233,11 +233,7 @@ MEANS = [
     ("randint(1,3)", 2.0, math.sqrt(8 / 12)),
     ("uniform(1,3)", 2.0, 2 / math.sqrt(12)),
     ("exponential(0.05)", 0.05, 0.05),
-    (
-        "lognormal(2,0.5)",
-        2 * math.exp(0.125),
-        2 * math.exp(0.125) * math.sqrt(math.expm1(0.25)),
-    ),
+    ("lognormal(2,0.5)", 2 * math.exp(0.125), 2 * math.exp(0.125) * math.sqrt(math.expm1(0.25))),
 ]
 
 

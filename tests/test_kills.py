@@ -26,6 +26,7 @@ from servers import SERVER, WORKER, Children, noted_children, ran
 
 from labkit import paths
 from labkit.launch import launcher, orphans, servers
+from labkit.measured import strategies
 from labkit.record.record import Record
 from labkit.record.store import Store
 from labkit.report import tables
@@ -144,7 +145,6 @@ async def test_a_client_that_is_killed_leaves_a_record() -> None:
 
 
 async def test_a_server_that_is_killed_fails_requests_and_loses_none() -> None:
-
     found = await ran(Trial(requests=600, limit=3, delay="0.02", deadline_s=100), killing=SERVER)
 
     counts = found.record.counts
@@ -154,6 +154,24 @@ async def test_a_server_that_is_killed_fails_requests_and_loses_none() -> None:
     assert found.record.verdict == "invalid"
     assert {"target-lost", "failures"} <= {note.code for note in found.record.warnings}
     assert found.record.warnings[0].message.startswith("the target died (exit status -9); read")
+
+
+@strategies.strategy
+async def kills_the_database(fetch: Any, items: Any, limit: int) -> None:
+    for item in items:
+        await fetch(item)
+        if item == 3:
+            for one in psutil.Process(os.getppid()).children(recursive=True):
+                if one.name() == "postgres":
+                    one.kill()
+
+
+@pytest.mark.service
+async def test_calls_of_a_database_that_is_gone_end_with_their_trial() -> None:
+    found = await ran(Trial(target="postgres", strategy=kills_the_database, seconds=0.5))
+    assert found.record.warnings[0].code == "target-lost"
+    assert "its server ended by itself" in found.record.warnings[0].message
+    assert (found.record.verdict, found.record.counts.ok) == ("invalid", 4)
 
 
 # Folders

@@ -266,9 +266,7 @@ async def test_bad_input_is_refused(
         await lab.ladder(**named)
 
 
-def test_the_command_lists_climbs_draws_writes_and_refuses_in_a_sentence(
-    tmp_path: Path,
-) -> None:
+def test_the_command_lists_climbs_draws_writes_and_refuses_in_a_sentence(tmp_path: Path) -> None:
     chart, out = tmp_path / "ladder.svg", tmp_path / "ladder.json"
     files = ("--chart", str(chart), "--json", str(out))
     done = here("ladder", "--short", "--repeats", "1", "--rungs", "streams,wire", *files)

@@ -90,7 +90,7 @@ async def test_each_stage_counts_what_was_due_and_what_was_sent_in_it(clock: Clo
             server.answering.set()
     found = sending.stages.summary()
     assert [(one.name, one.asked) for one in found] == [
-        *(("low", 20), ("", 30), ("", 0), ("late", 5), ("", 1)),
+        *(("low", 20), ("", 30), ("", 0), ("late", 5), ("", 1))
     ]
     # There is room for 35; the others are sent once answers come.
     assert [(one.due, one.sent) for one in found] == [(20, 20), (30, 15), (0, 15), (5, 5), (1, 1)]

@@ -82,10 +82,7 @@ def cached(service: Service) -> Any:
 shared = pytest.mark.parametrize("fetch_over", [batched, cached])
 times_s = st.lists(st.integers(0, 8), min_size=1, max_size=3)
 services = st.builds(
-    Service,
-    takes_s=times_s,
-    failing=st.sets(st.integers(0, 8)),
-    missing=st.sets(st.integers(0, 5)),
+    Service, takes_s=times_s, failing=st.sets(st.integers(0, 8)), missing=st.sets(st.integers(0, 5))
 )
 
 

@@ -67,10 +67,7 @@ def test_the_readme_holds_commands_and_routes() -> None:
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if not c.startswith(ELSEWHERE)])
 def test_command(
-    command: str,
-    url: str,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    command: str, url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = shlex.split(command.replace("http://127.0.0.1:9000", url + "/x"))[1:]
     if words[0] in ("compare", "sweep"):  # of trials as `run` makes them, each many times

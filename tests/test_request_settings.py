@@ -88,12 +88,7 @@ async def test_a_server_gets_what_was_asked_for(app: App, transport: str) -> Non
     assert (method, target) == ("POST", "/items?q=a%20b&n=1")
     assert json.loads(body) == {"n": [1, "ü"]}
     named = ("x-kind", "authorization", "content-type", "content-length")
-    assert [headers[name] for name in named] == [
-        "test",
-        SECRET,
-        "application/json",
-        str(len(body)),
-    ]
+    assert [headers[name] for name in named] == ["test", SECRET, "application/json", str(len(body))]
     assert (answer.status, answer.body, answer.headers["x-seen"]) == (200, b"answered", "1")
 
 

@@ -305,10 +305,7 @@ def test_pairs_are_of_the_arms_of_each_repeat(pairs: list[Any], chance: Any) -> 
     assert sorted(zip(*found, strict=True)) == sorted(pairs)
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [{}, {"wall_s": None}, {"repeat": 1}, {"study": "another"}],
-)
+@pytest.mark.parametrize("changes", [{}, {"wall_s": None}, {"repeat": 1}, {"study": "another"}])
 def test_a_block_without_a_trusted_number_has_none(changes: dict[str, Any]) -> None:
     first = make_record(axes=GATHER, study="s", wall_s=6.0)
     other = make_record(axes=WAIT, **({"study": "s", "wall_s": 3.0} | changes))

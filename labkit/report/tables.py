@@ -252,10 +252,8 @@ def of_records(records: Sequence[Record]) -> Table:
     metrics = [stats.METRICS[one] for one in ("wall_s", "efficiency", "process_peak_rss_bytes")]
     rows = []
     for record in records:
-        asked = record.trial.get("workload", {})
-        words = [record.id, record.experiment or "run", record.ran, record.called or "-"]
-        words.append(record.trial.get("loop", "-"))
-        # Of a record without a checksum: its bytes may be other than those that were written.
+        asked, loop = record.trial.get("workload", {}), record.trial.get("loop", "-")
+        words = [record.id, record.experiment or "run", record.ran, record.called or "-", loop]
         sizes = [f"{asked[n]:,}" if asked.get(n) else "-" for n in ("requests", "limit")]
         figures = [metric.text(metric.of(record)) for metric in metrics]
         rows.append([*words, *sizes, *figures, record.verdict])

@@ -34,7 +34,7 @@ from __future__ import annotations
 
 import mmap
 from array import array
-from asyncio import CancelledError, current_task
+from asyncio import CancelledError, current_task, sleep
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from time import perf_counter
@@ -221,6 +221,7 @@ def metered(fetch: Fetch, meter: Meter) -> Fetch:
             answer = await fetch(item)
         except (Exception, CancelledError) as error:  # noqa: BLE001  # one request failed
             meter.fail(error, item)
+            await sleep(0)  # the loop's turn, also where all calls fail at once
         else:
             took.append(clock() - start)
         meter.left -= 1
@@ -245,6 +246,7 @@ def counted(fetch: Fetch, meter: Meter) -> Fetch:
             answer = await fetch(item)
         except (Exception, CancelledError) as error:  # noqa: BLE001  # one request failed
             meter.fail(error, item)
+            await sleep(0)  # the loop's turn, also where all calls fail at once
         else:
             meter.settled += 1
         meter.left -= 1

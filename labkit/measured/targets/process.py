@@ -119,20 +119,20 @@ def serve_counts(
     a signal ends the process. Raises `TrialFailed` where the server has ended by itself.
     """
     before, readings = read(), 0
-    asked: SimpleQueue[None] = SimpleQueue()
-    signal.signal(signal.SIGUSR1, lambda *_: asked.put(None))
+    came: SimpleQueue[int] = SimpleQueue()
+    for number in (signal.SIGUSR1, signal.SIGCHLD):
+        signal.signal(number, lambda number, _: came.put(number))
     known = {"in_force": {**in_force, "own": pid is not None}, "counts": True}
     print(json.dumps({"url": url, "pid": pid, **known}), flush=True)
     while True:
-        asked.get()
-        readings += 1
-        try:
+        which = came.get()
+        if pid and os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT | os.WNOHANG):
+            raise TrialFailed("its server ended by itself")
+        if which == signal.SIGCHLD:  # it was stopped, or goes on
+            continue
+        readings, growth = readings + 1, {}
+        with suppress(*errors):  # all of its connections are in use
             growth = {name: count - before[name] for name, count in read().items()}
-        except errors as error:  # all of its connections are in use, or it is gone
-            ended = os.WEXITED | os.WNOWAIT | os.WNOHANG
-            if pid and os.waitid(os.P_PID, pid, ended):
-                raise TrialFailed(f"its server ended by itself ({error})") from None
-            growth = {}
         if own in growth:
             growth[own] -= readings
         print(json.dumps(growth), flush=True)
