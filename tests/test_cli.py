@@ -84,7 +84,7 @@ def test_run_stores_a_record_and_gives_it_as_json(store: Path) -> None:
     assert [path.stem for path in store.glob("*.json")] == [record["id"]]
     shown = labkit_here(f"results show {record['id']}").stdout
     assert "efficiency" in shown
-    assert record["verdict"] == "invalid" or "The server's delays alone take" in shown
+    assert record["verdict"] in shown
 
 
 def test_settings_by_name(store: Path) -> None:

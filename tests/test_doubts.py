@@ -156,6 +156,12 @@ def test_an_invalid_record_says_what_made_it_so() -> None:
     assert tables.of_run(record).says == "The record is invalid: held; raise it."
 
 
+def test_a_valid_record_says_how_near_it_came_to_its_delays() -> None:
+    says = tables.of_run(make_record(floor_s=1.8, bound_s=1.5, wall_s=2.0, efficiency=0.9)).says
+    assert says.startswith("The server's delays alone take 1.80 s in this order; this client took ")
+    assert "took 2.00 s, an efficiency of 90.0%. No order takes less than 1.50 s." in says
+
+
 @pytest.mark.parametrize(
     ("n", "shown"), [(999, False), (1_000, True), (None, True)], ids=["few", "enough", "unknown"]
 )

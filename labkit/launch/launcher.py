@@ -362,8 +362,7 @@ class _Run:
     def _keep_record(self, began: dict[str, Any], note: Note | None) -> Record:
         measured, window_ns = self._whole()
         if measured is not None:
-            noted = [*measured.warnings, *self.notes]
-            measured = msgspec.structs.replace(measured, warnings=noted)
+            measured = msgspec.structs.replace(measured, warnings=[*measured.warnings, *self.notes])
         used = None
         if self.program is not None and measured is not None:
             seen = (measured, self.clients[0].ended, self.counted, window_ns[0], began["floor_s"])

@@ -135,8 +135,8 @@ class Child:
 
     def used(self, peak_rss_bytes: int | None, *, waited_s: float = 0.0) -> Process:
         """Return what it has used, once it has ended; what it `waited_s` is none of its time."""
-        cpu = self.usage.ru_utime, self.usage.ru_stime, self.wall_s - waited_s
-        return Process.of(*cpu, wall_s=cpu[-1], peak_rss_bytes=peak_rss_bytes)
+        user_s, system_s, wall_s = self.usage.ru_utime, self.usage.ru_stime, self.wall_s - waited_s
+        return Process.of(user_s, system_s, wall_s, wall_s=wall_s, peak_rss_bytes=peak_rss_bytes)
 
     def send(self, job: Any) -> None:
         """Send a line of JSON, in a thread: it may be more than the pipe takes at once."""

@@ -284,8 +284,8 @@ def _uv(asked: object) -> str:
 def listed() -> list[dict[str, Any]]:
     """Return each environment as texts and its bytes; the one that was used last at the end."""
     found = []
-    for folder in filter(_about, paths.environments().glob("*")):
-        says = _about(folder)
+    described = ((folder, _about(folder)) for folder in paths.environments().glob("*"))
+    for folder, says in (one for one in described if one[1]):
         row = {"key": folder.name, "python": f"{says['implementation']} {says['python']}"}
         row["packages"] = " ".join(says["packages"]) or "-"
         row["for"] = "the lab's client" if says["is_client"] else "programs"

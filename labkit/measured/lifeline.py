@@ -32,7 +32,7 @@ from labkit.spec.validation import refusal
 
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 # Systems other than Linux have nothing like it, and nothing is asked there.
-_prctl: Any = getattr(ctypes.CDLL(None), "prctl", max)
+_prctl: Any = getattr(ctypes.CDLL(None), "prctl", lambda *_: None)
 # On a worker of a cluster: in so many seconds a line must come, or the kernel ends this process.
 LEASE_S, RENEWAL = float(os.environ.get("LABKIT_LEASE_S", "0")), b"null\n"
 

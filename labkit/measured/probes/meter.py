@@ -138,7 +138,8 @@ class Meter:
             self.examples.append(f"{kind}: {type(error).__name__}: {error}"[:300])
         if self.raises:
             raise error
-        self.left += self.raises is False  # it may be sent again: it is not over with this end
+        if self.raises is False:
+            self.left += 1  # it may be sent again: it is not over with this end
 
     def drop(self) -> None:
         """Note that one request will never be sent; close the window if it was the last one."""
