@@ -4,8 +4,6 @@ The public names are in `__init__.pyi`, once: type checkers read them there, and
 `attach_stub`.
 """
 
-from __future__ import annotations
-
 import _signal
 import os
 import sys

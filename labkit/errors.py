@@ -4,8 +4,6 @@ One base class, caught once in each front. A message is one sentence: the field,
 allowed, what to do.
 """
 
-from __future__ import annotations
-
 import traceback
 from pathlib import Path
 from typing import Any, ClassVar

@@ -4,8 +4,6 @@ A server, a study file, a certificate or a stranger's record wrote some of what 
 stored as it came, and escaped where it leaves the lab, and nowhere before.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress

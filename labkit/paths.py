@@ -8,8 +8,6 @@ no other folder has by chance. Two labs may sweep at once: who finds its new fol
 was locked makes another.
 """
 
-from __future__ import annotations
-
 import fcntl
 import json
 import os

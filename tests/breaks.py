@@ -7,8 +7,6 @@ break is wrong. Then the cell runs unbroken, and must be green. Each assertion o
 first to fail after some break. Notebooks that are named as arguments are the only ones that run.
 """
 
-from __future__ import annotations
-
 import ast
 import asyncio
 import contextlib

@@ -1,7 +1,5 @@
 """Outcomes of calls of a transport: what a call returns, or the kind of its failure."""
 
-from __future__ import annotations
-
 import asyncio
 import builtins
 import errno

@@ -6,8 +6,6 @@ for want of one fails.
 Fixtures are in the test modules that use them, but for the store of a test's own.
 """
 
-from __future__ import annotations
-
 import os
 import signal
 from collections.abc import Generator, Iterator

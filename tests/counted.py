@@ -3,8 +3,6 @@
 Holds no test.
 """
 
-from __future__ import annotations
-
 import asyncio
 import gc
 import sys

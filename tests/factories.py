@@ -1,7 +1,5 @@
 """Records to test with: plausible, consistent in themselves, and measured by nobody."""
 
-from __future__ import annotations
-
 import functools
 import itertools
 from collections.abc import Callable, Iterable, Mapping

@@ -1,7 +1,5 @@
 """A real kernel, as JupyterLab starts one, in which tests run cells."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os

@@ -1,7 +1,5 @@
 """Tables of cases, which are data; and machines as the doctor reads them, without reading any."""
 
-from __future__ import annotations
-
 import json
 import tomllib
 from collections.abc import Callable

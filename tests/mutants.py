@@ -15,8 +15,6 @@ Results stay in results/mutants: what was noticed is run again when its module c
 when a test of it does, too. The tables, and what is known to live, are in data/mutants.toml.
 """
 
-from __future__ import annotations
-
 import ast
 import gc
 import itertools

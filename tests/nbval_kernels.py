@@ -4,8 +4,6 @@ The ports of a kernel are looked for by one process and bound by another, a mome
 a trial of the notebook that runs beside it may have taken one of them for its connections.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from nbval import kernel

@@ -1,7 +1,5 @@
 """Runs programs to their end, labkit's own command among them."""
 
-from __future__ import annotations
-
 import contextlib
 import io
 import subprocess

@@ -1,7 +1,5 @@
 """Starts synthetic servers for tests: real processes on free ports of the loopback."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import json

@@ -8,8 +8,6 @@ to which its own module refers once, be it by the name or as an attribute.
 Needs the standard library alone.
 """
 
-from __future__ import annotations
-
 import ast
 import io
 import sys

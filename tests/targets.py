@@ -1,7 +1,5 @@
 """Starts targets for tests: a process of the lab's own, and the server that it looks after."""
 
-from __future__ import annotations
-
 import json
 import os
 import select

@@ -1,7 +1,5 @@
 """Which URLs a trial may call; nothing here is resolved or connected to."""
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Callable
 from typing import Any

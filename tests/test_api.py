@@ -1,7 +1,5 @@
 """The package as it is imported: names, lightness, and what a measured process holds."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import re

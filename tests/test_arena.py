@@ -1,7 +1,5 @@
 """The arena: who is let in, what the board says of whom, and the whole of it in fresh processes."""
 
-from __future__ import annotations
-
 import asyncio
 import itertools
 import json

@@ -1,7 +1,5 @@
 """Charts, by the data of what they draw, by their words, and once each as an image."""
 
-from __future__ import annotations
-
 import itertools
 import statistics
 import struct

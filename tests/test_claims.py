@@ -1,7 +1,5 @@
 """Checking claims, whole: what is run and kept, what is left out, what is shown, the commands."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 from pathlib import Path

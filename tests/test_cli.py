@@ -1,7 +1,5 @@
 """Every command, as a user types it: what it prints, where, and how it exits."""
 
-from __future__ import annotations
-
 import contextlib
 import io
 import json

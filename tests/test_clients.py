@@ -1,7 +1,5 @@
 """Several clients of one trial: what each takes, how they start, what becomes of their figures."""
 
-from __future__ import annotations
-
 import random
 from collections.abc import Sequence
 from itertools import chain

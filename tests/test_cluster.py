@@ -1,7 +1,5 @@
 """Trials on a Dask cluster: shares on its workers, what is refused, and what dies with whom."""
 
-from __future__ import annotations
-
 import asyncio
 import os
 import signal

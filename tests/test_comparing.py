@@ -1,7 +1,5 @@
 """Comparisons of two arms: what is claimed, what is not, and how often by chance."""
 
-from __future__ import annotations
-
 import itertools
 import math
 import random

@@ -1,7 +1,5 @@
 """Delay expressions, what is drawn from them, and the floor against a simulated schedule."""
 
-from __future__ import annotations
-
 import itertools
 import math
 import re

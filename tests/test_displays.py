@@ -1,7 +1,5 @@
 """Every result shows itself in one bundle: in a notebook, in a terminal, and where HTML is cut."""
 
-from __future__ import annotations
-
 import functools
 import html
 import io

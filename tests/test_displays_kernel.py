@@ -1,7 +1,5 @@
 """In a real kernel: a cell shows its work while it waits, then one result; it can be stopped."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterator
 from typing import Any

@@ -1,7 +1,5 @@
 """What is drawn while a trial runs: bounded, in order, escaped, and the same for every theme."""
 
-from __future__ import annotations
-
 from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any

@@ -1,7 +1,5 @@
 """What the doctor finds of a machine, also for a workshop; and what it reads."""
 
-from __future__ import annotations
-
 import json
 import socket
 import sys

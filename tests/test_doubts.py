@@ -1,7 +1,5 @@
 """Doubts about an arm as a whole, in summaries, tables and charts; and what is never a figure."""
 
-from __future__ import annotations
-
 import ast
 import random
 import re

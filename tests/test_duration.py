@@ -1,7 +1,5 @@
 """A trial that the clock ends: its items, what becomes of those in flight, and think time."""
 
-from __future__ import annotations
-
 import asyncio
 import math
 from typing import Any

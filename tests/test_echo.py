@@ -1,7 +1,5 @@
 """The target and the transport `echo`: bytes come back, whatever happens to them on the way."""
 
-from __future__ import annotations
-
 import asyncio
 import select
 import signal

@@ -1,7 +1,5 @@
 """The examination: each fault is named, by its own name alone, and no sound strategy is accused."""
 
-from __future__ import annotations
-
 import asyncio
 import pickle
 import time

@@ -3,8 +3,6 @@
 Learners' functions run in virtual time; a real second passes only where a function hangs.
 """
 
-from __future__ import annotations
-
 import ast
 import asyncio
 import gc

@@ -1,7 +1,5 @@
 """Coded experiments: each gives figures and leaves a record; and what an audit makes of records."""
 
-from __future__ import annotations
-
 import asyncio
 import functools
 import inspect

@@ -4,8 +4,6 @@ Each answers `/{item}` with that path. A server that is not installed is skipped
 what it can.
 """
 
-from __future__ import annotations
-
 import asyncio
 import os
 import shutil

@@ -1,7 +1,5 @@
 """What a result must meet: thresholds, and a baseline that it is compared with."""
 
-from __future__ import annotations
-
 import json
 import shlex
 import sys

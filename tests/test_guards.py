@@ -1,7 +1,5 @@
 """What is doubted about a measurement, and the verdict that follows."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from pathlib import Path

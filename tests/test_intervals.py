@@ -1,7 +1,5 @@
 """Intervals: against independent oracles, and simulated experiments whose truth is known."""
 
-from __future__ import annotations
-
 import math
 import random
 import statistics

@@ -1,7 +1,5 @@
 """How records become verdicts: the two rules, what counts, and the sentence that says why."""
 
-from __future__ import annotations
-
 import json
 import math
 import statistics

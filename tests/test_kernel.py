@@ -1,7 +1,5 @@
 """What is read of the kernel's counters, in each of the forms in which systems give them."""
 
-from __future__ import annotations
-
 import os
 from operator import add
 from pathlib import Path

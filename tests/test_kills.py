@@ -1,7 +1,5 @@
 """Processes that are killed or interrupted: nothing is lost, and no process or folder stays."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import itertools

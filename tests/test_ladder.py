@@ -1,7 +1,5 @@
 """The ladder: its rungs, the programs of others, what it makes of readings, and a small climb."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

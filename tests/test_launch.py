@@ -1,7 +1,5 @@
 """Whole trials in processes of their own: what is measured, and how a trial may end."""
 
-from __future__ import annotations
-
 import asyncio
 import base64
 import functools

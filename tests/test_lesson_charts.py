@@ -1,7 +1,5 @@
 """Charts of single lessons, by the data of what they draw."""
 
-from __future__ import annotations
-
 import asyncio
 import dataclasses
 

@@ -1,7 +1,5 @@
 """`%%labprof`: its options and its cell as text, and in a real kernel."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace

@@ -1,7 +1,5 @@
 """What `make mutants` changes, and that what is said to live has a reason."""
 
-from __future__ import annotations
-
 import ast
 from collections import Counter
 

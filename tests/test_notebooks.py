@@ -4,8 +4,6 @@ nbval runs them (`make notebooks`). A tagged cell whose output and count were st
 silently, so these tests require both, and one of them spoils a text and requires nbval to fail.
 """
 
-from __future__ import annotations
-
 import ast
 import os
 import re

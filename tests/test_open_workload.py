@@ -1,7 +1,5 @@
 """Open workloads: what is due when, that it is sent then, and what a stall does to whom."""
 
-from __future__ import annotations
-
 import asyncio
 import re
 from typing import Any

@@ -1,7 +1,5 @@
 """Several sources of one thing, and all published benchmarks, as one table and one chart."""
 
-from __future__ import annotations
-
 import json
 import sys
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Programs as clients: what is measured from outside, counted at the server, and refused."""
 
-from __future__ import annotations
-
 import re
 import socket
 import sys

@@ -1,7 +1,5 @@
 """Servers of the user's own: found by their listener, started by a command, over TLS."""
 
-from __future__ import annotations
-
 import json
 import os
 import re

@@ -1,7 +1,5 @@
 """Strategies and clients of the user's own: their labels, parameters, answers and failures."""
 
-from __future__ import annotations
-
 import asyncio
 import functools
 import pickle

@@ -1,7 +1,5 @@
 """Answers at a rate, byte by byte, or broken by a fault; and the alarm that ends delays."""
 
-from __future__ import annotations
-
 import asyncio
 import re
 import socket

@@ -3,8 +3,6 @@
 So do those for Binder and for dev containers; neither can be built here.
 """
 
-from __future__ import annotations
-
 import ast
 import json
 import os

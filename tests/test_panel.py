@@ -1,7 +1,5 @@
 """`lab.panel()`: its fields as settings, its code, and its widgets driven without a browser."""
 
-from __future__ import annotations
-
 import ast
 import asyncio
 import html

@@ -1,7 +1,5 @@
 """`lab.panel()` in a real kernel, whose messages of widgets may come in threads of their own."""
 
-from __future__ import annotations
-
 import contextlib
 import time
 from collections.abc import Iterator

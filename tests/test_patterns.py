@@ -1,7 +1,5 @@
 """Patterns lose nothing, repeat nothing and keep their bounds, whoever leaves or what fails."""
 
-from __future__ import annotations
-
 import asyncio
 import gc
 import inspect

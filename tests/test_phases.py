@@ -1,7 +1,5 @@
 """Phases of requests: of requests on a clock that is moved by hand, and of aiohttp's events."""
 
-from __future__ import annotations
-
 import asyncio
 import random
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Axes to arms, and arms to an interleaved list of trials."""
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from typing import Any

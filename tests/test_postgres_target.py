@@ -1,7 +1,5 @@
 """The target `postgres`: what it serves, what it counts, and that nothing of it stays behind."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import os

@@ -1,7 +1,5 @@
 """What a trial needs of the machine, refused before anything is started."""
 
-from __future__ import annotations
-
 import asyncio
 import contextvars
 import functools

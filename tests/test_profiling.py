@@ -1,7 +1,5 @@
 """Profiles: of code of known shape and of whole trials, call graphs by hand, and how they show."""
 
-from __future__ import annotations
-
 import asyncio
 import html
 import io

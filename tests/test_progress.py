@@ -1,7 +1,5 @@
 """What is shown while trials run: often enough, never in the way, and gone at the end."""
 
-from __future__ import annotations
-
 import asyncio
 import io
 from functools import partial

@@ -1,7 +1,5 @@
 """The fixture `lab_compare`, as a test of a user's uses it."""
 
-from __future__ import annotations
-
 import sys
 from itertools import cycle
 from pathlib import Path

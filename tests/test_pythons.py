@@ -1,7 +1,5 @@
 """Environments: another Python and other packages for a client, built once and offline then."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import platform

@@ -1,7 +1,5 @@
 """README and guide are true: its commands run, its routes answer, its Python works."""
 
-from __future__ import annotations
-
 import ast
 import asyncio
 import re

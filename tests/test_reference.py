@@ -1,7 +1,5 @@
 """Reference results: all that was run is in the file, and judged by the guards of today."""
 
-from __future__ import annotations
-
 import json
 from collections import Counter
 from pathlib import Path

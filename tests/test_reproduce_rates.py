@@ -3,8 +3,6 @@
 Structure only: how fast anything is depends on the machine.
 """
 
-from __future__ import annotations
-
 import asyncio
 import json
 import sys

@@ -1,7 +1,5 @@
 """What one request is: the settings, what a server gets of them, files of requests, redirects."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path

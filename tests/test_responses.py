@@ -1,7 +1,5 @@
 """The reader of responses: what each is, wherever the bytes are split, and what it refuses."""
 
-from __future__ import annotations
-
 import tomllib
 from collections.abc import Iterable, Iterator
 from itertools import pairwise

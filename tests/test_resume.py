@@ -1,7 +1,5 @@
 """A study that was interrupted goes on by its plan: the same runs in the same order, none twice."""
 
-from __future__ import annotations
-
 import asyncio
 import itertools
 import os

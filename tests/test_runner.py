@@ -1,7 +1,5 @@
 """The one runner: what is kept, what is made again, and in which order records come back."""
 
-from __future__ import annotations
-
 import errno
 import os
 import re

@@ -1,7 +1,5 @@
 """Little's law, the knee and the Universal Scalability Law, on curves whose truth is known."""
 
-from __future__ import annotations
-
 import math
 import statistics
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """The package keeps its limits, and `make size` counts as it says."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from pathlib import Path

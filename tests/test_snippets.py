@@ -34,8 +34,6 @@ Seed 003, the performance patterns:
 - yappi on the wall clock [yappi-wall]: `test_profiling.py`
 """
 
-from __future__ import annotations
-
 import asyncio
 import importlib
 import os

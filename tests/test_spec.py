@@ -1,7 +1,5 @@
 """What a trial admits, refuses and is called: each field of each part, and the names for them."""
 
-from __future__ import annotations
-
 import inspect
 import json
 import math

@@ -1,7 +1,5 @@
 """Metrics, frames, summaries, ratios and merged latency, against independent oracles."""
 
-from __future__ import annotations
-
 import json
 import math
 import statistics

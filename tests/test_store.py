@@ -1,7 +1,5 @@
 """Records to JSON and back, and on disk: whole or not at all, never overwritten."""
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import json

@@ -1,7 +1,5 @@
 """What each strategy keeps, on each event loop: all items, the limit, their order, flat memory."""
 
-from __future__ import annotations
-
 import asyncio
 import signal
 from collections.abc import Iterator

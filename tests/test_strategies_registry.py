@@ -1,7 +1,5 @@
 """How a strategy is found by name, and what its decorator adds."""
 
-from __future__ import annotations
-
 import ast
 import asyncio
 import inspect

@@ -3,8 +3,6 @@
 The facts are written down here a second time, so that a slip in a file shows.
 """
 
-from __future__ import annotations
-
 import itertools
 import math
 import re

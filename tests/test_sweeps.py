@@ -1,7 +1,5 @@
 """Sweeps: the table, the sentence about the knee, the picture and the JSON."""
 
-from __future__ import annotations
-
 import itertools
 import json
 from collections.abc import Callable, Sequence

@@ -1,7 +1,5 @@
 """The plans for teachers add up, and name notebooks, sections and verdicts that are there."""
 
-from __future__ import annotations
-
 import json
 import re
 from typing import Any

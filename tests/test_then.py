@@ -1,7 +1,5 @@
 """The software of then beside today's: its programs, and what is told from both about a claim."""
 
-from __future__ import annotations
-
 import ast
 import asyncio
 import re

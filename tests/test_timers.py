@@ -1,7 +1,5 @@
 """Timers by name, on a clock that is moved by hand, and callbacks that block the loop."""
 
-from __future__ import annotations
-
 import asyncio
 import sys
 import threading

@@ -1,7 +1,5 @@
 """aiohttp's client as a transport, against a server of a few lines that does as it is asked."""
 
-from __future__ import annotations
-
 import asyncio
 import gzip
 import socket

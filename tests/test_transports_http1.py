@@ -1,7 +1,5 @@
 """What both of the lab's own clients do, `wire` and `streams`, against servers of raw bytes."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import gc

@@ -1,7 +1,5 @@
 """The transports of PostgreSQL: rows, connections, batches, and each failure by its own name."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 from collections.abc import Iterator

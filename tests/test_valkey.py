@@ -1,7 +1,5 @@
 """The target `valkey` and the transport `redis`: a real server, its counts, its limits, its end."""
 
-from __future__ import annotations
-
 import asyncio
 import builtins
 import contextlib

@@ -1,7 +1,5 @@
 """A learner's workspace: what is copied, what is never touched, and what JupyterLab is told."""
 
-from __future__ import annotations
-
 import errno
 import hashlib
 import json

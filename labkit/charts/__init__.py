@@ -5,8 +5,6 @@ public names are in `__init__.pyi`, and each is imported when it is first used: 
 nothing, and matplotlib takes its time.
 """
 
-from __future__ import annotations
-
 from labkit import attach_stub
 
 __getattr__, __dir__ = attach_stub(__name__, __file__)

@@ -1,7 +1,5 @@
 """The forest: the verdicts on claims row by row, with what was measured and its interval."""
 
-from __future__ import annotations
-
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """The names of charts: which chart a name means, and what it needs."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import pandas as pd

@@ -4,8 +4,6 @@ What is to be compared is how far apart the variants are, not how fast two machi
 years are: so published bars are paler than measured ones.
 """
 
-from __future__ import annotations
-
 import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence

@@ -4,8 +4,6 @@ Nothing is left set: `applied` holds for one block, whatever style the user has 
 of their own.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Where time goes: a timeline, requests as a waterfall or by phase, and a profile as flames."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass

@@ -6,8 +6,6 @@ Exit status: 0, 1 for a run that failed, 2 for bad input, 130 on Ctrl-C.
 A command is imported, and its options are made, when it is asked for: `--help` needs neither.
 """
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Mapping
 from importlib import import_module

@@ -1,7 +1,5 @@
 """`labkit doctor` and `labkit env`: this machine, and the environments that are built on it."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from labkit import paths

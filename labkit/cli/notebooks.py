@@ -9,8 +9,6 @@ manifest is written last, also after a failure: a file that it does not name is 
 learner's, never the other way round. A damaged manifest names nothing.
 """
 
-from __future__ import annotations
-
 import errno
 import hashlib
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """Options that several commands share, and the values that their words stand for."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime

@@ -1,7 +1,5 @@
 """`labkit results`: the records that are stored."""
 
-from __future__ import annotations
-
 import math
 import shlex
 import sys

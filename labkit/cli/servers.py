@@ -6,8 +6,6 @@ Its kernel is the usual one, but looks for modules in the current folder last: n
 for one of Python's or of a package. The user's own settings are not touched.
 """
 
-from __future__ import annotations
-
 import os
 import sys
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """The arena from end to end: strategies are checked, examined, and ranked among the lab's own."""
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, Unpack

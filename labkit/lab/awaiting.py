@@ -1,7 +1,5 @@
 """What the lab's functions return until they are awaited: a coroutine that says that it waits."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Coroutine, Generator
 from functools import wraps
 from inspect import signature

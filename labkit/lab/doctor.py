@@ -5,8 +5,6 @@ connects to itself over loopback. All the rest is computed from the `Machine` th
 to do is in `data/advice.toml`.
 """
 
-from __future__ import annotations
-
 import os
 import shutil
 import site

@@ -4,8 +4,6 @@ A reporter only shows: it decides nothing and measures nothing. Here are those o
 line, and a line a trial in a log. The one of a notebook is in `live`.
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import os

@@ -5,8 +5,6 @@ two seconds runs. Both are bounded in time and leave nothing behind, no record e
 passes what the notebooks need, from their metadata.
 """
 
-from __future__ import annotations
-
 import asyncio
 import sys
 from collections.abc import Sequence

@@ -13,8 +13,6 @@ which the kernel takes back however the process ends.
 Rejected: a journal of the steps, which would be a second truth beside the records.
 """
 
-from __future__ import annotations
-
 import fcntl
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress

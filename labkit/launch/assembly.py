@@ -1,7 +1,5 @@
 """Records, put together of a measurement and of what the parent knows. Pure, but for their ids."""
 
-from __future__ import annotations
-
 import secrets
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field

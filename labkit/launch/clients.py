@@ -7,8 +7,6 @@ another one still starts. A client that is lost before that moment ends the tria
 sent; one that is lost later takes its share with it, and no other client runs that again.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence

@@ -20,8 +20,6 @@ Rejected: topics and queues of Dask (what nobody reads stays in the scheduler), 
 the worker is taken while one measures, so Dask would give its host other work), ports of our own.
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import os

@@ -13,8 +13,6 @@ believe itself alone. Where there is no such folder (a full disk, a link that an
 there), nothing is locked.
 """
 
-from __future__ import annotations
-
 import fcntl
 import os
 import tempfile

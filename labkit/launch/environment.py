@@ -3,8 +3,6 @@
 Of variables only the names of those that measured processes are not given.
 """
 
-from __future__ import annotations
-
 import os
 import platform
 import re

@@ -1,7 +1,5 @@
 """Coded experiments, and exams of strategies: each in a fresh process, and none of them a trial."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 from collections.abc import Mapping

@@ -5,8 +5,6 @@ Ctrl-C, a process that dies), what was measured until then is given to `keep`, a
 the trial outlives the call by more than two seconds (`process` has the plan for that).
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import math

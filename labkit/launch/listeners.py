@@ -11,8 +11,6 @@ or below the kernel of a notebook, is more than the server.
 What is read is files of /proc: elsewhere nothing is found, and nothing is measured.
 """
 
-from __future__ import annotations
-
 import os
 import sys
 from collections.abc import Iterable

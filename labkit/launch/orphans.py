@@ -34,8 +34,6 @@ Outside Linux there is neither mark nor watcher: children of the lab's own end a
 This file runs alone, too, and imports the standard library only.
 """
 
-from __future__ import annotations
-
 import os
 import resource
 import select

@@ -4,8 +4,6 @@ A trial is also made ready here: its names get addresses, and a strategy of the 
 bytes that another process can load.
 """
 
-from __future__ import annotations
-
 import base64
 import contextlib
 import inspect

@@ -14,8 +14,6 @@ A thread waits for each child by `wait4`, as only that gives what the child has 
 `asyncio.subprocess`, which reaps the child itself and loses that.
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import os

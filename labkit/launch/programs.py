@@ -4,8 +4,6 @@ Any program is measured from outside by `measured.program`. Load generators of o
 of their own, too: reading those is pure, text in, `Counts` and a time out.
 """
 
-from __future__ import annotations
-
 import bisect
 import math
 import re

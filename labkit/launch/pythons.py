@@ -13,8 +13,6 @@ Rejected: `uv run --with`, which resolves again for each run and may ask the net
 folder of packages behind the environment's, since compiled packages fit one Python alone.
 """
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import json

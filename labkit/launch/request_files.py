@@ -6,8 +6,6 @@ common or the combined form), or URLs and paths, one a line; what is no `.csv` i
 begins. No request leads elsewhere than to the trial's own target.
 """
 
-from __future__ import annotations
-
 import csv
 import io
 import mimetypes

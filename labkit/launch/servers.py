@@ -1,7 +1,5 @@
 """The targets that the lab starts: until they accept connections, what they count, their end."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import signal

@@ -7,8 +7,6 @@ window is as long as was asked for, to a millisecond. Rejected: to wait for the 
 vegeta does: the window then ends while fewer and fewer are in flight, and its rate is too low.
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import math

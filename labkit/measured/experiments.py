@@ -11,8 +11,6 @@ one with the figures and a measurement of what kept this process or the server f
 standard input ends, because the parent is gone, so does the process.
 """
 
-from __future__ import annotations
-
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable

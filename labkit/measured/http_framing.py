@@ -3,8 +3,6 @@
 Pure: no sockets, no event loop, no clock.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import httptools

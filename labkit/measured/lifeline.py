@@ -8,8 +8,6 @@ still as well, so there is a lease, too: each line renews it. A program of other
 input: the kernel kills it (Linux only).
 """
 
-from __future__ import annotations
-
 import asyncio
 import ctypes
 import os

@@ -13,8 +13,6 @@ a user would have felt; the second leaves out the wait of those that were due wh
 blocked or full, which is called coordinated omission (Tene, 'How not to measure latency', 2013).
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections import deque
 from collections.abc import Iterable, Iterator

@@ -12,8 +12,6 @@ Rejected: a busy loop takes the core from what is measured; a thread that sleeps
 the loop for each call; a timerfd for each call costs two system calls more.
 """
 
-from __future__ import annotations
-
 import asyncio
 import ctypes
 import math

@@ -6,8 +6,6 @@ learner's function in virtual time, `schedules` runs a learner's strategy on a s
 delays.
 """
 
-from __future__ import annotations
-
 import sys
 from functools import cache
 from importlib import import_module

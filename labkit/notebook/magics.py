@@ -10,8 +10,6 @@ inherit from the cell that starts them, tells them apart. IPython is not importe
 is given is asked, by its public names.
 """
 
-from __future__ import annotations
-
 import argparse
 import contextvars
 import itertools

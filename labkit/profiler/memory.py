@@ -5,8 +5,6 @@ within the process and writes the sums alone: all of them would be 6 KB a reques
 as long to read. That takes some 100 bytes of each block that is in use, which are in the RSS.
 """
 
-from __future__ import annotations
-
 import sys
 import traceback
 from collections import Counter

@@ -3,8 +3,6 @@
 For a process that is profiled and never measured: yappi intercepts every call.
 """
 
-from __future__ import annotations
-
 import inspect
 import re
 from collections.abc import Awaitable, Callable

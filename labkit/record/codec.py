@@ -9,8 +9,6 @@ schema version on, since a record that comes from an older version has no checks
 beside the record, which gets lost. By hand: `head -c -78 FILE | sha256sum`.
 """
 
-from __future__ import annotations
-
 from hashlib import sha256
 from typing import TypeVar
 

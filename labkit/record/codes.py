@@ -5,8 +5,6 @@ worst verdict of its notes. `guards` finds the notes and has the thresholds; tho
 repeats are in `stats`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any, Literal, cast

@@ -3,8 +3,6 @@
 `report.arena` decides what is a fault.
 """
 
-from __future__ import annotations
-
 from typing import Literal
 
 from msgspec import Struct

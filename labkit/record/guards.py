@@ -4,8 +4,6 @@
 records are in `stats`.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Mapping
 from typing import Any

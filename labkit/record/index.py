@@ -23,8 +23,6 @@ write into the store would have to find; rows compressed one by one, which took 
 to make it and saved as much of its size.
 """
 
-from __future__ import annotations
-
 import math
 import os
 import struct

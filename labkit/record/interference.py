@@ -4,8 +4,6 @@ Read from /proc and /sys, cheaply enough to be read just before and just after a
 None where the system has no such counter (macOS). Judges nothing.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import time

@@ -10,8 +10,6 @@ counts, and what a client uses is nothing once it has ended. Columns wait as arr
 fifth of what lists of numbers take, since the grid is known last.
 """
 
-from __future__ import annotations
-
 import operator
 from array import array
 from bisect import bisect_right

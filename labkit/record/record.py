@@ -6,8 +6,6 @@ fields carry their units; None means not measured. `SCHEMA_VERSION` goes up when
 its meaning or goes away; an added field does not count, as unknown fields are ignored.
 """
 
-from __future__ import annotations
-
 from typing import Annotated, Any, Literal, Self
 
 import msgspec

@@ -1,7 +1,5 @@
 """What a record has of its requests: phases, bodies, latencies, arrivals."""
 
-from __future__ import annotations
-
 from msgspec import Struct
 
 # What a request goes through, in this order. It is in one of them at any time.

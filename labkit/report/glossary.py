@@ -1,7 +1,5 @@
 """What a term means, or the code of a warning: of the notebooks' glossary and `data/codes.toml`."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable
 from functools import cache

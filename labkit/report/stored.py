@@ -6,8 +6,6 @@ failed, are invalid or were made again. Whatever is drawn of them is computed as
 own, and their verdicts are those of today's guards. Only the first repeat keeps its timeline.
 """
 
-from __future__ import annotations
-
 import csv
 import re
 from collections.abc import Mapping, Sequence

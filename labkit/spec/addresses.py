@@ -1,7 +1,5 @@
 """Check which URLs a trial may call: loopback, or one host that was named. Resolves nothing."""
 
-from __future__ import annotations
-
 import re
 from ipaddress import ip_address
 from urllib.parse import parse_qs, urlsplit

@@ -10,8 +10,6 @@ In an open workload requests are due whatever the answers do: independent users 
 other (Schroeder, Wierman and Harchol-Balter, 'Open versus closed: a cautionary tale', 2006).
 """
 
-from __future__ import annotations
-
 import heapq
 import math
 import re

@@ -6,8 +6,6 @@ constructed: what can be checked by looking at their values is checked here, wha
 machine (descriptors, uvloop, the Python version) `launch.preflight` checks.
 """
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Mapping

@@ -4,8 +4,6 @@ Repeats are blocks: every arm runs once, in random order, before any runs again,
 that drifts (heat, other work) drifts under all arms alike.
 """
 
-from __future__ import annotations
-
 import itertools
 import math
 import random

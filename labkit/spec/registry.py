@@ -6,8 +6,6 @@ The names of the lab's stand here, because the parent may not import that code:
 as its function shows them.
 """
 
-from __future__ import annotations
-
 import inspect
 import itertools
 import re

@@ -4,8 +4,6 @@ Whoever imports `Trial` from here gets it with that as its docstring and its sig
 process imports it from `trial`, and carries none of it.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from inspect import Parameter, Signature

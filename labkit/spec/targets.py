@@ -4,8 +4,6 @@ A server's settings are those of its target, and of the synthetic server what on
 such as seed and address: with its core their JSON is the command line of its process.
 """
 
-from __future__ import annotations
-
 import shlex
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal

@@ -1,7 +1,5 @@
 """The transports of a trial, which make its calls: HTTP clients, echo, drivers of databases."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
 

@@ -4,8 +4,6 @@ Pure. An error has the field, the value and what is allowed. A `Part` checks its
 constructed.
 """
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence

@@ -5,8 +5,6 @@ set; a trial asks for one by its setting `variables`, for its client. What was i
 record. What a process needs to run at all (paths, locale, a database's address) stays.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from functools import cache
 

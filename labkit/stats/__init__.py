@@ -4,8 +4,6 @@ Pure: nothing here runs a trial, reads a file or knows what was claimed. The pub
 `__init__.pyi`, and each is imported when it is first used; so are those of pandas, which is slow.
 """
 
-from __future__ import annotations
-
 from labkit import attach_stub
 
 __getattr__, __dir__ = attach_stub(__name__, __file__)

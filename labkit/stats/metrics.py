@@ -4,8 +4,6 @@
 Values are in base units (seconds, bytes); the unit that people read is applied where one is shown.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ Rates come as a mapping from the limit to one value for each repeat, in the same
 limit; None where a repeat has no valid one.
 """
 
-from __future__ import annotations
-
 import itertools
 import math
 from collections.abc import Mapping, Sequence

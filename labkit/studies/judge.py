@@ -24,8 +24,6 @@ sentence that was stated before anything was measured, and each regime is answer
 verdict is put together from several.
 """
 
-from __future__ import annotations
-
 import itertools
 import math
 import random

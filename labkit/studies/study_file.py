@@ -5,8 +5,6 @@ in `data/studies`, and adding one takes no code. A file that is read is valid, i
 Nothing is run or judged here. Only `names` and `load` read the disk.
 """
 
-from __future__ import annotations
-
 import math
 import re
 import shlex

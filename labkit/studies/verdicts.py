@@ -1,7 +1,5 @@
 """`Finding` and `Verdict`: what became of a check and of a claim, in figures and in words. Pure."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import median

@@ -5,8 +5,6 @@ have folders of their own. The log is a file: a test asks it whether anything we
 page.
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os

@@ -1,7 +1,5 @@
 """What `labkit lab` opens: its index, notebooks run as a whole, an exercise, the stop button."""
 
-from __future__ import annotations
-
 import re
 
 import pytest

@@ -1,7 +1,5 @@
 """The panel, clicked through: bad input, a run, what changes while it runs, stop, table, code."""
 
-from __future__ import annotations
-
 import re
 
 import pytest

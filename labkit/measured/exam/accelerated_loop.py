@@ -26,8 +26,6 @@ computing would cost nothing, and threads would never be waited for); patching `
 types cannot be changed (a strategy that paces itself by them takes real time).
 """
 
-from __future__ import annotations
-
 import asyncio
 import os
 import selectors

@@ -5,8 +5,6 @@ for each scenario as it ends; the last line says `lost`: nothing, or why there a
 standard input ends, because the parent is gone, so does the process.
 """
 
-from __future__ import annotations
-
 import asyncio
 import os
 import sys

@@ -1,7 +1,5 @@
 """One run of a strategy in an exam: what it is given, how it is watched, and how it is ended."""
 
-from __future__ import annotations
-
 import asyncio
 import re
 import threading

@@ -9,8 +9,6 @@ None needs a lock: what must not be interrupted has no `await` in it. Each survi
 of any of its callers, and leaves no task behind. The public names are in `__init__.pyi`.
 """
 
-from __future__ import annotations
-
 from labkit import attach_stub
 
 __getattr__, __dir__ = attach_stub(__name__, __file__)

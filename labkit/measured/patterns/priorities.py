@@ -4,8 +4,6 @@ Strict: as long as something urgent waits, nothing else starts. What is in fligh
 interrupted.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable

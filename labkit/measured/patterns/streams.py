@@ -16,8 +16,6 @@ slowest item, and nothing takes the place of those that are done. Without a barr
 `as_completed(fetch, items, limit)`, which needs no chunks.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
 from itertools import islice

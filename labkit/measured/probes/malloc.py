@@ -25,8 +25,6 @@ So no setting is changed; the state is read before the strategy starts and when 
 and the record has both.
 """
 
-from __future__ import annotations
-
 import ctypes
 
 # What asyncio reads at most at a time (`max_size` in `asyncio.selector_events`).

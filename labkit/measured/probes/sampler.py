@@ -13,8 +13,6 @@ nothing more. Measured: 0.3 ms at the end of each part. Rejected: a second histo
 each latency, 50 ns a request.
 """
 
-from __future__ import annotations
-
 import asyncio
 import math
 from array import array

@@ -7,8 +7,6 @@ Peak memory is the process's own high-water mark (VmHWM): `ru_maxrss` of a child
 parent used when it was forked.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import resource

@@ -14,8 +14,6 @@ one does to the other items is then not defined.
 measured process contains only the one that it measures.
 """
 
-from __future__ import annotations
-
 from importlib import import_module
 
 from labkit.measured.strategies._guard import Fetch, Strategy, Tally, strategy

@@ -1,7 +1,5 @@
 """The peer aiometer as its users call it: `run_on_each`, which keeps no results."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from aiometer import run_on_each

@@ -4,8 +4,6 @@ Results are taken as they come: in order, which is its default, a slow item woul
 those behind it.
 """
 
-from __future__ import annotations
-
 from aiostream import Stream, stream
 
 from labkit.measured.strategies._guard import Fetch, Items, T, strategy

@@ -1,7 +1,5 @@
 """The peer anyio's idiom: a task for every item in one group, a capacity limiter inside each."""
 
-from __future__ import annotations
-
 from anyio import CapacityLimiter, create_task_group
 
 from labkit.measured.strategies._guard import Fetch, Items, T, strategy

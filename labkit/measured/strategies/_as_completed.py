@@ -1,7 +1,5 @@
 """Balaam 2017: a bounded list of futures, so memory is flat, and polling, so one core is busy."""
 
-from __future__ import annotations
-
 import asyncio
 from itertools import islice
 

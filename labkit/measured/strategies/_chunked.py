@@ -1,7 +1,5 @@
 """Chunk by chunk: memory is flat, and each chunk waits for its slowest item."""
 
-from __future__ import annotations
-
 import asyncio
 from itertools import islice
 

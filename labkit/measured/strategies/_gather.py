@@ -1,7 +1,5 @@
 """The naive way: memory and requests in flight grow with the number of items."""
 
-from __future__ import annotations
-
 from labkit.measured.strategies._guard import Fetch, Items, T, gather_all, strategy
 
 

@@ -4,8 +4,6 @@ Errors are counted here; how calls are scheduled is in the strategies, one file 
 worker bypasses this guard (`__wrapped__`), because its own `fetch` counts already.
 """
 
-from __future__ import annotations
-
 import asyncio
 import inspect
 from collections import Counter

@@ -1,7 +1,5 @@
 """A priority queue: urgent items overtake those that still wait, never those in flight."""
 
-from __future__ import annotations
-
 import asyncio
 from typing import Any
 

@@ -6,8 +6,6 @@ Everything else here is about the end of a run: pypeln does not wait for what it
 small `maxsize` it loses items.
 """
 
-from __future__ import annotations
-
 import asyncio
 import sys
 import threading

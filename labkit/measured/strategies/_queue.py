@@ -1,7 +1,5 @@
 """The textbook: a producer waits while the queue is full, workers wait while it is empty."""
 
-from __future__ import annotations
-
 import asyncio
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Miech 2016: requests in flight are bounded, tasks are not, so memory grows with the items."""
 
-from __future__ import annotations
-
 import asyncio
 
 from labkit.measured.strategies._guard import Fetch, Items, T, gather_all, strategy

@@ -1,7 +1,5 @@
 """Baseline of the posts of 2016 and 2017: no concurrency at all."""
 
-from __future__ import annotations
-
 from labkit.measured.strategies._guard import Fetch, Items, T, strategy
 
 

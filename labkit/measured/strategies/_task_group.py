@@ -1,7 +1,5 @@
 """Structured concurrency: the group owns its tasks, so cancelling them needs no code here."""
 
-from __future__ import annotations
-
 import asyncio
 
 from labkit.measured.strategies._guard import Fetch, Items, T, strategy

@@ -1,7 +1,5 @@
 """Garcia 2018: the semaphore bounds the tasks, not only the requests, so memory is flat."""
 
-from __future__ import annotations
-
 import asyncio
 
 from labkit.measured.strategies._guard import Fetch, Items, T, cancel_and_wait, strategy

@@ -1,7 +1,5 @@
 """What 2017 could have been: the loop says which future is done, instead of being asked."""
 
-from __future__ import annotations
-
 import asyncio
 from itertools import islice
 

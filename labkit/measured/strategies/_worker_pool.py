@@ -1,7 +1,5 @@
 """The leanest, and the lab's default: a task for each slot instead of one for each item."""
 
-from __future__ import annotations
-
 from itertools import islice
 
 from labkit.measured.strategies._guard import Fetch, Items, T, gather_all, strategy

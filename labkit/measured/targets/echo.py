@@ -5,8 +5,6 @@ loop holds nothing but the loop and the style. So nothing is counted here. TCP_N
 (streams and protocols have it from both loops).
 """
 
-from __future__ import annotations
-
 import asyncio
 import os
 import socket

@@ -12,8 +12,6 @@ All that the lab needs in a database is in the schema `labkit`. Queries go to th
 server. In a database of the user's own the schema stays, to be used again.
 """
 
-from __future__ import annotations
-
 import asyncio
 import os
 import platform

@@ -5,8 +5,6 @@ or at once when its standard input ends. What is served, and what is announced, 
 A server that a target starts ends with the target, however that one ends.
 """
 
-from __future__ import annotations
-
 import asyncio
 import errno
 import gc

@@ -6,8 +6,6 @@ process announces the server once its keys are there, and then prints, at each S
 server has counted since. The end of standard input ends both.
 """
 
-from __future__ import annotations
-
 import os
 import secrets
 import socket

@@ -4,8 +4,6 @@
 `effective` returns, once entered, what is really in force. What they share is in `client`.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Sequence
 from importlib import import_module

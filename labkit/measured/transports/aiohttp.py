@@ -1,7 +1,5 @@
 """aiohttp's client as a transport: one session for all requests, or one for each."""
 
-from __future__ import annotations
-
 import asyncio
 import math
 import socket

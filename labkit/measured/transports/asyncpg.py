@@ -5,8 +5,6 @@ prepared statements; a pool resets each connection that comes back, which is a q
 not among the round trips that are counted here.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Sequence
 from typing import Any

@@ -4,8 +4,6 @@ A message begins with the number of its item, so that the echo of another is not
 a newline, for servers that read lines. As little as can be is done here: the server is measured.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Iterable
 from typing import cast

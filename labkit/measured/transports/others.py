@@ -5,8 +5,6 @@ one client for all calls, but for what every transport does alike: it sends what
 follows redirects on the target's host alone (`Calls.fetching`), and reads no more than a ceiling.
 """
 
-from __future__ import annotations
-
 import asyncio
 import inspect
 import os

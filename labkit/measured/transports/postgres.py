@@ -1,7 +1,5 @@
 """What the clients of the target `postgres` share: one query, and how it can fail."""
 
-from __future__ import annotations
-
 import os
 from typing import Any
 

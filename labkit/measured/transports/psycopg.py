@@ -4,8 +4,6 @@ The event loop hands a query to a thread and is woken when it is done: what a pr
 no asynchronous driver.
 """
 
-from __future__ import annotations
-
 import asyncio
 import threading
 from concurrent.futures import ThreadPoolExecutor

@@ -4,8 +4,6 @@ The URL's fragment, which is never sent, has the keys that exist: `#prefix=lab:&
 is retried, as the lab counts each call once.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, cast

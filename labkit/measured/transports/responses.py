@@ -4,8 +4,6 @@ A server repeats itself, so a head that was parsed once is known by its bytes fr
 it up costs a fraction of parsing it.
 """
 
-from __future__ import annotations
-
 from collections import deque
 from collections.abc import Callable, Container
 from typing import Any, NamedTuple

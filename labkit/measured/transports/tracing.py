@@ -11,8 +11,6 @@ that the request enters a phase and nothing else; the others count, or have to d
 names, where one look-up serves all requests that ask for the name meanwhile.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable
 from contextvars import ContextVar

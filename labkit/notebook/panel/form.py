@@ -9,8 +9,6 @@ Each field has a class to find it by: `labkit-limit` (a dot becomes a hyphen), a
 is first shown: a panel is on the screen within two seconds, and few need all forty settings.
 """
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress

@@ -5,8 +5,6 @@ What a process owes whoever started it is in `targets.process`. What the server 
 connections out among them (SO_REUSEPORT), and `engine.SharedCounters` adds up what they count.
 """
 
-from __future__ import annotations
-
 import asyncio
 import os
 import signal

@@ -7,8 +7,6 @@ segment of the path and the request; a value that is not allowed raises `BadInpu
 400. What the server counts is in `engine`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 from urllib.parse import parse_qsl

@@ -9,8 +9,6 @@ what it waits for: a value that changes with each progress. One that says the sa
 timeout is given up: at most a quarter of it late. The short way of a request sets one attribute.
 """
 
-from __future__ import annotations
-
 import asyncio
 import os
 import resource

@@ -6,8 +6,6 @@ client reads. Each body is compressed anew, as the cost of that is worth measuri
 imported when the first body needs it.
 """
 
-from __future__ import annotations
-
 import re
 import sys
 import zlib

@@ -3,8 +3,6 @@
 Requests for the counters themselves, and connections that carry nothing else, are never counted.
 """
 
-from __future__ import annotations
-
 import asyncio
 import os
 from collections import Counter, deque

@@ -10,8 +10,6 @@ up to its end take, and n bytes take at least n / rate. What came late is caught
 the rate holds on average. An iterator yields pieces to send, and times (ns) until when to wait.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import lru_cache

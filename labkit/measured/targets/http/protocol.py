@@ -21,8 +21,6 @@ connection is not read; for a client that does not read nothing is made. Answers
 time, when their turn comes; those that took `MAX_TURN_S` together let other connections go first.
 """
 
-from __future__ import annotations
-
 import asyncio
 from time import perf_counter, perf_counter_ns, sleep
 from typing import cast

@@ -4,8 +4,6 @@ A client repeats its headers with every request, so a block of headers that was 
 by its bytes: `GET /{name}` with a known, plain block is recognised without parsing it again.
 """
 
-from __future__ import annotations
-
 import re
 from typing import Any
 
