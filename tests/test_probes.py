@@ -13,6 +13,7 @@ import threading
 import time
 from array import array
 from collections import Counter
+from contextlib import suppress
 from fractions import Fraction
 from itertools import count
 from pathlib import Path
@@ -27,14 +28,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from machines import checks
 
-from labkit.measured.probes import malloc, sampler
+from labkit.measured.probes import by_request, malloc, sampler
 from labkit.measured.probes import meter as meter_module
 from labkit.measured.probes import window as window_module
+from labkit.measured.probes.by_request import ByRequest
 from labkit.measured.probes.meter import MAX_EXAMPLES, Fetch, Meter, counted, metered
 from labkit.measured.probes.sampler import Sampler, TimelineRow, to_timeline
 from labkit.measured.probes.window import ProcessReader, ProcessTreeReader, Window
+from labkit.measured.transports.client import Calls
 from labkit.record import histogram as latency
 from labkit.record import interference, stalls
+from labkit.spec.requests import Request
 
 WRAPS = pytest.mark.parametrize("wrap", [metered, counted], ids=["metered", "counted"])
 VALUES = st.integers(0, latency.MAX_NS)
@@ -397,9 +401,9 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sampler, "MAX_PARTS", 4)
 
 
-async def test_a_timeline_has_what_failed_so_far() -> None:
+async def test_a_timeline_has_what_failed_and_what_came_so_far() -> None:
     meter = meter_of(3, os.getpid())
-    taken = Sampler(meter, lambda row: None)
+    taken = Sampler(meter, lambda row: None, received_bytes=lambda: 7 * meter.done)
     taken.start()
     await metered(ok, meter)(0)
     await metered(call("Refused"), meter)(1)
@@ -407,6 +411,37 @@ async def test_a_timeline_has_what_failed_so_far() -> None:
 
     timeline = to_timeline(taken.rows)
     assert (timeline.completed, timeline.failed) == ([0, 2], [0, 1])
+    assert timeline.received_bytes == [0, 14]
+
+
+async def test_each_of_several_requests_is_counted_and_timed_on_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(by_request, "BATCH", 10)
+    # Of one request by other queries or bodies there is one row; those behind the 100th share one.
+    few = [Request(path="/a?token=1"), Request(path="/b", method="PUT"), Request(path="/a?token=2")]
+    many = [Request(path=f"/{n}") for n in range(by_request.MAX_REQUESTS + 1)]
+    taken = ByRequest(Calls([*few, *many]))
+    asked = taken.noting(call("Refused")), taken.noting(ok)
+    for fetch, items in ((asked[0], (0, 1)), (asked[1], [*range(2, 104), *range(104, 208)] * 11)):
+        for item in items:
+            with suppress(Refused):
+                await fetch(item)
+
+    found = {one.request: one for one in taken.summary()}
+    assert [*found][:3] == ["GET /a", "PUT /b", "GET /0"]
+    assert len(found) == by_request.MAX_REQUESTS + 1
+    assert [(found[name].ok, found[name].failed) for name in ("GET /a", "PUT /b", "others")] == [
+        (33, 1),
+        (11, 1),
+        (66, 0),
+    ]
+    assert {name: sum(words.values()) for name, words in taken.histograms.items()} == {
+        name: one.ok for name, one in found.items()
+    }
+    latency_s = found["others"].latency_s
+    assert latency_s is not None
+    assert 0 < latency_s.p50 <= latency_s.p99 <= latency_s.max < 1
 
 
 @pytest.mark.usefixtures("quick")

@@ -18,6 +18,7 @@ from labkit.measured.transports import calls_of, open_transport
 from labkit.measured.transports.client import request_template
 from labkit.notebook.panel.form import PanelRun
 from labkit.record.codec import encode
+from labkit.report.study import Run
 from labkit.spec import plan
 from labkit.spec.requests import Request, drawn
 from labkit.spec.trial import Trial
@@ -322,3 +323,30 @@ async def test_a_retry_is_an_attempt_and_no_record_has_a_credential() -> None:
     assert trial.replace(headers=trial.workload.headers).secrets == trial.secrets
     with pytest.raises(BadInput, match="hide the value of 'X-Api-Key'"):
         preflight.prepare(Trial.from_dict(trial.replace(strategy="wait").to_dict()))
+
+
+@pytest.mark.parametrize("clients", [1, 2])
+async def test_which_of_several_requests_is_slow_or_fails_is_said(
+    clients: int, tmp_path: Path
+) -> None:
+    file = tmp_path / "urls.txt"
+    file.write_text(f"/quick\n/delay/0.05?key={SECRET}\n/status/503\n/bytes/1000\n")
+    # Of two clients each has two of the four.
+    trial = Trial(requests_from=str(file), requests=40, limit=8, clients=clients)
+    record = (await ran(trial)).record
+
+    rows = {one.request: one for one in record.requests}
+    assert [*rows] == ["GET /quick", "GET /delay/0.05", "GET /status/503", "GET /bytes/1000"]
+    assert [(one.ok, one.failed) for one in rows.values()] == [(10, 0), (10, 0), (0, 10), (10, 0)]
+    slow, quick = (rows[f"GET /{name}"].latency_s for name in ("delay/0.05", "quick"))
+    assert slow is not None
+    assert quick is not None
+    assert 0.049 < slow.p50 <= slow.max
+    assert quick.p50 < slow.p50
+    assert record.timeline.received_bytes[-1] == (record.received and record.received.wire_bytes)
+    text = Run(record).text()
+    assert SECRET not in text
+    # The slowest first, and the one without an answer last.
+    places = [text.rindex(f"\n{name} ") for name in ("GET /delay/0.05", "GET /quick")]
+    assert places == sorted(places)
+    assert text.rindex("GET /status/503") > places[1]

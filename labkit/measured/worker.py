@@ -210,15 +210,25 @@ async def _measure(job: Job, target: Reached, trial: Trial, strategy: Strategy) 
             forget_own_peak()
         window = Window(target.pids or target.pid, processes, crowded=job.crowded)
         meter = Meter(trial.requests, opened.kind_of, window, raises=job.raises, share=share)
-        sampler = Sampler(meter, partial(_PARENT.send_progress, meter), own=trial.own_strategy)
+        sampler = Sampler(
+            meter,
+            partial(_PARENT.send_progress, meter),
+            received_bytes=lambda: opened.received and opened.received.wire_bytes,
+            own=trial.own_strategy,
+        )
         # The layers, from the inside out. Due times are noted inside what is timed, as latency
         # counts from either; pacing is outside, as waiting for one's turn is no latency.
-        open_loop, items = None, None
+        open_loop, items, by_request = None, None, None
         stages = StageCounts(workload.schedule if workload.stages else ())
         if workload.lasts_s is not None:
             items = TimedItems(meter, workload.lasts_s, stages=bool(workload.stages))
         if workload.schedule and not workload.is_open:
             strategy = staged(workload.schedule, stages, share)
+        if timed and len(opened.to.calls.requests) > 1:
+            from labkit.measured.probes.by_request import ByRequest
+
+            by_request = ByRequest(opened.to.calls)
+            call = by_request.noting(call)
         if workload.is_open:
             open_loop = OpenLoop(workload, meter, stages)
             strategy, call = open_loop.send, open_loop.time_since_due(call)
@@ -239,6 +249,7 @@ async def _measure(job: Job, target: Reached, trial: Trial, strategy: Strategy) 
             buckets |= {"latency": histogram.sparse(meter.latencies)} if timed else {}
             buckets |= opened.tracer.histograms if opened.tracer else {}
             buckets |= open_loop.histograms if open_loop else {}
+            buckets |= by_request.histograms if by_request else {}
         returned, refused = _returned(result)
         notes = [*notes, *not_awaited, *refused, *([_PROFILED] if job.profile else [])]
         # The parent asks the server when it stood still, by the same clock.
@@ -258,6 +269,7 @@ async def _measure(job: Job, target: Reached, trial: Trial, strategy: Strategy) 
             arrivals=None if open_loop is None else open_loop.summary(),
             phases=opened.phases,
             received=opened.received,
+            requests=[] if by_request is None else by_request.summary(),
             warmup=warmed,
             stages=stages.summary(),
             histograms=buckets,

@@ -31,7 +31,8 @@ MAX_SAMPLE, MAX_EXAMPLES = 96, 5
 # How much two moments may differ that are one.
 SAME_S = 1e-9
 # Columns that say what is now; others say what was since the row before.
-_LEVELS = ("completed", "failed", "in_flight", "client_rss_bytes", "server_rss_bytes")
+_COUNTED = ("completed", "failed", "in_flight", "received_bytes")
+_LEVELS = (*_COUNTED, "client_rss_bytes", "server_rss_bytes")
 _OF_SERVER = ("server_rss_bytes", "server_cpu_percent")
 _COLUMNS = (*_LEVELS, "client_cpu_percent", "server_cpu_percent", "loop_lag_s")
 
@@ -117,6 +118,16 @@ def merged(parts: Iterable[Part], *, scheduled: bool = False) -> Measurement:
         arrivals=_arrivals(measured, sums),
         phases=_phases([one.phases for one in measured if one.phases], sums),
         received=combined([one.received for one in measured]),
+        # All have the same requests in the same order; one that was lost has none.
+        requests=[
+            msgspec.structs.replace(
+                same[0],
+                ok=sum(one.ok for one in same),
+                failed=sum(one.failed for one in same),
+                latency_s=histogram.summary(sums[same[0].request]),
+            )
+            for same in zip(*(one.requests for one in measured if one.requests), strict=True)
+        ],
         warmup=combined([one.warmup for one in measured], wall_s=max),
         stages=[*map(_stage, zip_longest(*(one.stages for one in measured)))],
         timeline=_timeline(lines),

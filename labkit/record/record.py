@@ -184,11 +184,12 @@ class Stall(msgspec.Struct, frozen=True, kw_only=True):
 class Timeline(msgspec.Struct, frozen=True, kw_only=True):
     """Columns of equal length on one monotonic axis; `t_s` is 0 where the strategy was started.
 
-    `completed` is cumulative, as is `failed`, a part of it; CPU is percent of one core since the
-    row before; `loop_lag_s` is the worst since the row before. Percentiles of latency are of the
-    part of the run that the row is in, half a second or a thirtieth of the run: of what ended in
-    it, to 3 %. Of several clients there are none. A column holds None where it could not be read.
-    Of a program the client is all of its processes, `connections` are those that were open at the
+    `completed` is cumulative, as is `failed`, a part of it, and `received_bytes`, of bodies as they
+    came over the wire, where the transport counts them. CPU is percent of one core since the row
+    before; `loop_lag_s` is the worst since the row before. Percentiles of latency are of the part
+    of the run that the row is in, half a second or a thirtieth of the run: of what ended in it, to
+    3 %. Of several clients there are none. A column holds None where it could not be read. Of a
+    program the client is all of its processes, `connections` are those that were open at the
     server, and what the synthetic server counted is up to 20 ms old; of `failed` it has nothing.
     """
 
@@ -205,6 +206,7 @@ class Timeline(msgspec.Struct, frozen=True, kw_only=True):
     latency_p90_s: list[float | None] = []
     latency_p99_s: list[float | None] = []
     connections: list[int | None] = []
+    received_bytes: list[int | None] = []
 
 
 class Note(msgspec.Struct, frozen=True, kw_only=True):
@@ -233,6 +235,18 @@ class OneClient(msgspec.Struct, frozen=True, kw_only=True):
     lost: str | None = None
 
 
+class OfRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """One of several requests of a trial, by its method and path; `others`: those behind the 100th.
+
+    `ok` and `failed` are its attempts, `latency_s` is from the send.
+    """
+
+    request: str
+    ok: int
+    failed: int
+    latency_s: Latency | None = None
+
+
 class Measurement(msgspec.Struct, frozen=True, kw_only=True):
     """What the client's process measured in one trial. `effective` is what was really in force.
 
@@ -252,6 +266,7 @@ class Measurement(msgspec.Struct, frozen=True, kw_only=True):
     arrivals: Arrivals | None = None
     phases: Phases | None = None
     received: Received | None = None
+    requests: list[OfRequest] = []
     warmup: Warmup | None = None
     stages: list[Staged] = []
     timeline: Timeline = msgspec.field(default_factory=Timeline)

@@ -118,7 +118,7 @@ class Outcome(Shown):
         return tables + html.sentences(note for note in self.notes if note not in without)
 
     def _shown(self) -> list[Table]:
-        return [self.table()]
+        return [self.table(), *tables.of_requests(self.records)]
 
     @property
     def environment(self) -> dict[str, Any]:
@@ -247,7 +247,8 @@ class Run(Outcome):
         return super().html() + html.folded("Every figure", self.table().html())
 
     def _tables(self, without: Collection[str] = ()) -> str:
-        return tables.of_one(self.record).html(without) + html.listed(self.record.reasons)
+        shown = [tables.of_one(self.record), *tables.of_requests(self.records)]
+        return "".join([one.html(without) for one in shown]) + html.listed(self.record.reasons)
 
 
 class Study(Outcome):
@@ -299,7 +300,8 @@ class Study(Outcome):
         if self.has_ratios and len(self.by) == 1 and self.by != ["rate"]:
             compared = comparisons.compare_with_first(self.records, self.by, self._short)
         ratios = [tables.of_comparisons(compared)] if compared else []
-        return [self.table(), *ratios, *([self.changes] if self.changes else [])]
+        changed = [self.changes] if self.changes else []
+        return [self.table(), *ratios, *changed, *tables.of_requests(self.records)]
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON: the records, their summary, every arm against the first."""

@@ -8,15 +8,16 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
+from statistics import median
 from typing import Any
 
 from labkit import paths, stats
 from labkit.escaping import visible
 from labkit.record import codes, guards
-from labkit.record.record import Record
+from labkit.record.record import OfRequest, Record
 from labkit.report.html import Table
 from labkit.stats.comparisons import Against
 
@@ -25,6 +26,8 @@ SHOWN = {name: one.column for name, one in stats.METRICS.items() if one.column}
 _RATIOS = ("wall_s", "throughput_rps")
 # Letters that are shown of what a strategy returned.
 MAX_RETURNED = 200
+# What is shown of the latency of one of several requests, of at most so many.
+_SLOW, MAX_REQUESTS = ("p50", "p90", "p99", "max"), 30
 # What a table with an efficiency says of it: another order of the items might take less.
 EFFICIENCY = paths.sentence("efficiency")
 
@@ -103,6 +106,31 @@ def of_warnings(records: Sequence[Record]) -> Table:
         for what, of in sorted(runs.items(), key=lambda one: -one[1].total())
     ]
     return Table(headers=["warning", "arm (runs)", "what the first says"], rows=rows, left=3)
+
+
+def of_requests(records: Sequence[Record]) -> list[Table]:
+    """Return one row a request of each arm, the slowest first; no table of trials with one alone.
+
+    Counts are of all repeats, latencies the medians over them.
+    """
+    found = defaultdict[tuple[str, str], list[OfRequest]](list)
+    for record in records:
+        for one in record.requests:
+            found[stats.arm_label(record.axes), one.request].append(one)
+    named = ["arm"] if any(record.axes for record in records) else []
+    rows = []
+    for (arm, request), every in found.items():
+        words = [arm, request] if named else [request]
+        words += [f"{sum(one.ok for one in every):,}", f"{sum(one.failed for one in every):,}"]
+        known = [one.latency_s for one in every if one.latency_s]
+        for name in _SLOW:
+            slow_s = median(getattr(one, name) for one in known) if known else math.nan
+            words.append(stats.METRICS[f"latency_{name}_s"].text(slow_s))
+        rows.append((-median(one.p99 for one in known) if known else 0.0, words))
+    shown = [words for _, words in sorted(rows)[:MAX_REQUESTS]]
+    headers = [*named, *paths.table("tables.toml")["requests"]]
+    says = paths.sentence("by-request", n=len(shown), of=len(rows))
+    return [Table(headers=headers, rows=shown, says=says, left=len(named) + 1)] if rows else []
 
 
 def of_comparisons(compared: Sequence[Against]) -> Table:

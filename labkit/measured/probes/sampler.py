@@ -48,10 +48,13 @@ class TimelineRow(NamedTuple):
     server_cpu_s: float | None
     loop_lag_s: float
     failed: int = 0
+    received_bytes: int | None = None
 
 
 class Sampler:
     """Samples from `start` to `stop`; `on_row` is called with each row, in the timeline or not.
+
+    `received_bytes` tells how many bytes of bodies have come so far, where that is counted.
 
     Standstills are of this loop, and of the server where requests were in flight, none came to an
     end, and it neither ran nor waited for its core. `own`: the strategy is the user's own, and what
@@ -63,10 +66,11 @@ class Sampler:
         meter: Meter,
         on_row: Callable[[TimelineRow], None],
         *,
+        received_bytes: Callable[[], int | None] = lambda: None,
         own: bool = False,
         row_ticks: int = TICKS_PER_ROW,
     ) -> None:
-        self._meter, self._on_row = meter, on_row
+        self._meter, self._on_row, self._received_bytes = meter, on_row, received_bytes
         self._client, self._server = meter.window.of_client, meter.window.of_server
         self._lags = histogram.empty()
         self._of_client, self._of_server, self._own = stalls.Watch(), stalls.Watch(), own
@@ -170,7 +174,8 @@ class Sampler:
         client = self._client.rss_bytes(), self._client.cpu_s()
         server = self._server.rss_bytes(), self._server.cpu_s()
         failed = sum(self._meter.failed.values())
-        row = TimelineRow(*counts, *client, *server, self._worst_ns / 1e9, failed)
+        more = self._worst_ns / 1e9, failed, self._received_bytes()
+        row = TimelineRow(*counts, *client, *server, *more)
         self._worst_ns = 0
         self._worst_since_row_s = max(self._worst_since_row_s, row.loop_lag_s)
         self._meter.window.note_server_memory(row.server_rss_bytes)

@@ -103,10 +103,11 @@ class Calls(NamedTuple):
 
     def prepared(self, make: Callable[[Request], Callable[[int], Made]]) -> Callable[[int], Made]:
         """Return a function from an item to what `make` gives for its request, all made now."""
-        made, index = [*map(make, self.requests)], self._index
-        return made[0] if len(made) == 1 else lambda item: made[index(item)](item)
+        made, which = [*map(make, self.requests)], self.which
+        return made[0] if len(made) == 1 else lambda item: made[which(item)](item)
 
-    def _index(self, item: int) -> int:
+    def which(self, item: int) -> int:
+        """Return which of the requests an item takes."""
         return self.picks[item % len(self.picks)] if self.picks else item % len(self.requests)
 
     def fetching(
@@ -142,7 +143,7 @@ class Calls(NamedTuple):
         They are followed as browsers and aiohttp do it, but never to another host: what a trial may
         call was checked before it began. `prepare` and `send` are as of `fetching`.
         """
-        request, followed = self.requests[self._index(item)].at(item), 0
+        request, followed = self.requests[self.which(item)].at(item), 0
         at, origin = whole_url(url, request.path), "{0.scheme}://{0.netloc}".format(urlsplit(url))
         while self.follows and answer.status in REDIRECTS and "Location" in answer.headers:
             if followed == MAX_REDIRECTS:
