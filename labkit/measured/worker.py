@@ -39,6 +39,7 @@ from labkit.errors import LabError, raised
 from labkit.measured import lifeline
 from labkit.measured.duration import StageCounts, Strategy, TimedItems, staged, thinking, warm_up
 from labkit.measured.open_loop import OpenLoop
+from labkit.measured.probes.by_request import ByRequest
 from labkit.measured.probes.meter import Fetch, Meter, counted, metered
 from labkit.measured.probes.sampler import Sampler, TimelineRow, to_timeline
 from labkit.measured.probes.window import Window, forget_own_peak, own_peak_bytes
@@ -202,7 +203,7 @@ async def _measure(job: Job, target: Reached, trial: Trial, strategy: Strategy) 
 
     timed, opened = trial.probes == "full", _transport(job, target, trial)
     async with opened as fetch:
-        warmed, call = None, fetch
+        warmed = None
         if workload.warmup is not None:
             rps = MAX_REMOTE_RPS if trial.is_remote else math.inf
             warmed = await warm_up(trial, strategy, fetch, rps, job.raises, share)
@@ -213,22 +214,19 @@ async def _measure(job: Job, target: Reached, trial: Trial, strategy: Strategy) 
         sampler = Sampler(
             meter,
             partial(_PARENT.send_progress, meter),
-            received_bytes=lambda: opened.received and opened.received.wire_bytes,
+            received_bytes=lambda: getattr(opened.received, "wire_bytes", None),
             own=trial.own_strategy,
         )
         # The layers, from the inside out. Due times are noted inside what is timed, as latency
         # counts from either; pacing is outside, as waiting for one's turn is no latency.
-        open_loop, items, by_request = None, None, None
+        open_loop, items = None, None
+        by_request = ByRequest(opened.to.calls, timed=timed)
+        call = by_request.noting(fetch)
         stages = StageCounts(workload.schedule if workload.stages else ())
         if workload.lasts_s is not None:
             items = TimedItems(meter, workload.lasts_s, stages=bool(workload.stages))
         if workload.schedule and not workload.is_open:
             strategy = staged(workload.schedule, stages, share)
-        if timed and len(opened.to.calls.requests) > 1:
-            from labkit.measured.probes.by_request import ByRequest
-
-            by_request = ByRequest(opened.to.calls)
-            call = by_request.noting(call)
         if workload.is_open:
             open_loop = OpenLoop(workload, meter, stages)
             strategy, call = open_loop.send, open_loop.time_since_due(call)
@@ -249,7 +247,7 @@ async def _measure(job: Job, target: Reached, trial: Trial, strategy: Strategy) 
             buckets |= {"latency": histogram.sparse(meter.latencies)} if timed else {}
             buckets |= opened.tracer.histograms if opened.tracer else {}
             buckets |= open_loop.histograms if open_loop else {}
-            buckets |= by_request.histograms if by_request else {}
+            buckets |= by_request.histograms
         returned, refused = _returned(result)
         notes = [*notes, *not_awaited, *refused, *([_PROFILED] if job.profile else [])]
         # The parent asks the server when it stood still, by the same clock.
@@ -269,7 +267,7 @@ async def _measure(job: Job, target: Reached, trial: Trial, strategy: Strategy) 
             arrivals=None if open_loop is None else open_loop.summary(),
             phases=opened.phases,
             received=opened.received,
-            requests=[] if by_request is None else by_request.summary(),
+            requests=by_request.summary(),
             warmup=warmed,
             stages=stages.summary(),
             histograms=buckets,

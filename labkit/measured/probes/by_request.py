@@ -13,11 +13,14 @@ from __future__ import annotations
 
 from collections import Counter
 from time import perf_counter
+from typing import TYPE_CHECKING
 
 from labkit.measured.probes.meter import Fetch
-from labkit.measured.transports.client import Calls
 from labkit.record import histogram
 from labkit.record.record import OfRequest
+
+if TYPE_CHECKING:
+    from labkit.measured.transports.client import Calls
 
 MAX_REQUESTS, MAX_LETTERS, BATCH, OTHERS = 100, 200, 1_000, "others"
 
@@ -37,16 +40,18 @@ class _Tally:
 class ByRequest:
     """Usage: `await strategy(metered(by_request.noting(fetch), meter), items, limit)`."""
 
-    def __init__(self, calls: Calls) -> None:
+    def __init__(self, calls: Calls, *, timed: bool = True) -> None:
         self._tallies, self._calls, self._of_each = dict[str, _Tally](), calls, list[_Tally]()
-        for one in calls.requests:
+        for one in calls.requests if timed and len(calls.requests) > 1 else ():
             name = f"{one.method} {one.path.partition('?')[0]}"[:MAX_LETTERS]
             if name not in self._tallies and len(self._tallies) >= MAX_REQUESTS:
                 name = OTHERS
             self._of_each.append(self._tallies.setdefault(name, _Tally()))
 
     def noting(self, fetch: Fetch) -> Fetch:
-        """Wrap `fetch` so that each request is counted and timed on its own."""
+        """Wrap `fetch` so that each of several requests is counted and timed on its own."""
+        if not self._tallies:
+            return fetch
         of_each, which, clock = self._of_each, self._calls.which, perf_counter
 
         async def noted(item: int) -> object:

@@ -174,8 +174,8 @@ class Sampler:
         client = self._client.rss_bytes(), self._client.cpu_s()
         server = self._server.rss_bytes(), self._server.cpu_s()
         failed = sum(self._meter.failed.values())
-        more = self._worst_ns / 1e9, failed, self._received_bytes()
-        row = TimelineRow(*counts, *client, *server, *more)
+        lag_s, received_bytes = self._worst_ns / 1e9, self._received_bytes()
+        row = TimelineRow(*counts, *client, *server, lag_s, failed, received_bytes)
         self._worst_ns = 0
         self._worst_since_row_s = max(self._worst_since_row_s, row.loop_lag_s)
         self._meter.window.note_server_memory(row.server_rss_bytes)
