@@ -112,7 +112,7 @@ async def polling(url: str | None, *, limit: int) -> Figures:
     return {"poll_us": cost_us}
 
 
-async def task_tree(url: None, *, eager: bool, depth: int = 6, trees: int = 5) -> Figures:
+async def task_tree(url: None, *, eager: bool, depth: int = 6, trees: int = 3) -> Figures:
     """Measure the time of a tree of tasks that never wait, with and without eager tasks: a median.
 
     Each task gathers six others, `depth` deep, as `async_tree` of pyperformance does; the leaves do
