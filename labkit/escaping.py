@@ -61,7 +61,10 @@ def arm_label(settings: Mapping[str, Any], *, in_line: bool = False) -> str:
             word = brief(value) if in_line else value
         else:
             word = f"{value:,}" if isinstance(value, int | float) else str(value).lower()
-            word = f"{name} {word}" if in_line or value is None or len(settings) > 1 else word
+            if in_line or value is None or len(settings) > 1:
+                unit = " s" if name.endswith("_s") and value is not None else ""
+                words = name.removesuffix("_s").replace(".", " ").replace("_", " ")
+                word = f"{words} {word}{unit}"
         label += (_LINKS.get(name, ", ") if label else "") + word
     return visible(label, lines=False) or ("" if in_line else "all")
 
